@@ -1,0 +1,104 @@
+//! The chunks of a stack and the limit on them.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Bytes in a chunk.
+pub(crate) const CHUNK_SIZE: usize = 4096;
+
+/// A piece of buffer memory. A recycled chunk still holds old bytes; the buffers show only bytes that
+/// were written since.
+pub(crate) type Chunk = Box<[u8; CHUNK_SIZE]>;
+
+/// Free chunks that are kept for the next taker instead of going back to the allocator (1 MiB).
+const CACHED: usize = 256;
+
+/// Hands out chunks up to a limit and takes them back.
+#[derive(Debug)]
+pub(crate) struct ChunkPool {
+    cache: Vec<Chunk>,
+    taken: usize,
+    limit: usize,
+}
+
+impl ChunkPool {
+    /// A pool that has at most `limit` bytes handed out at a time (rounded down to whole chunks).
+    pub(crate) const fn new(limit: usize) -> Self {
+        ChunkPool { cache: Vec::new(), taken: 0, limit }
+    }
+
+    /// A chunk with unspecified contents, or `None` at the limit.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Chunk> {
+        if self.limit.saturating_sub(self.allocated()) < CHUNK_SIZE {
+            return None;
+        }
+        let chunk = match self.cache.pop() {
+            Some(chunk) => chunk,
+            None => vec![0; CHUNK_SIZE].into_boxed_slice().try_into().ok()?,
+        };
+        self.taken += 1;
+        Some(chunk)
+    }
+
+    /// Takes back a chunk that [`ChunkPool::take`] has handed out.
+    #[inline]
+    pub(crate) fn give(&mut self, chunk: Chunk) {
+        self.taken = self.taken.saturating_sub(1);
+        if self.cache.len() < CACHED {
+            self.cache.push(chunk);
+        }
+    }
+
+    /// Bytes in chunks that are handed out.
+    pub(crate) fn allocated(&self) -> usize {
+        self.taken * CHUNK_SIZE
+    }
+
+    /// The most bytes that may be handed out at a time.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Changes the limit. Chunks beyond a lowered limit stay out until their buffers give them back.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+}
+
+/// A clone counts the same chunks as handed out (the buffers are cloned with them) and starts without
+/// a cache, so that copying a stack copies no unused memory.
+impl Clone for ChunkPool {
+    fn clone(&self) -> Self {
+        ChunkPool { cache: Vec::new(), taken: self.taken, limit: self.limit }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_handed_out_beyond_the_limit() {
+        let mut pool = ChunkPool::new(2 * CHUNK_SIZE + 1);
+        let first = pool.take().unwrap();
+        let _second = pool.take().unwrap();
+        assert!(pool.take().is_none());
+        assert_eq!(pool.allocated(), 2 * CHUNK_SIZE);
+        pool.give(first);
+        assert!(pool.take().is_some());
+        pool.set_limit(CHUNK_SIZE);
+        assert!(pool.take().is_none());
+    }
+
+    #[test]
+    fn cache_of_free_chunks_is_bounded_and_not_cloned() {
+        let mut pool = ChunkPool::new(usize::MAX);
+        let chunks: Vec<Chunk> = (0..CACHED + 10).filter_map(|_| pool.take()).collect();
+        assert_eq!(chunks.len(), CACHED + 10);
+        chunks.into_iter().for_each(|chunk| pool.give(chunk));
+        assert_eq!((pool.cache.len(), pool.allocated()), (CACHED, 0));
+        assert!(pool.clone().cache.is_empty());
+    }
+}

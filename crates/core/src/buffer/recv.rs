@@ -1,0 +1,345 @@
+//! The receive buffer: bytes from the peer until the application has read them, in any order of
+//! arrival.
+
+use super::{CHUNK_SIZE, Chunk, ChunkPool, chunk_number, chunk_position, shrink_index};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+/// What [`RecvBuffer::insert`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Insert {
+    /// Bytes stored that were not there before.
+    pub(crate) stored: usize,
+    /// How far [`RecvBuffer::contiguous_end`] moved.
+    pub(crate) advanced: u64,
+    /// The first part of the data that was there already, `(from, to)`: what a D-SACK block reports
+    /// (RFC 2883).
+    pub(crate) duplicate: Option<(u64, u64)>,
+    /// New bytes not stored, because the pool is at its limit or a range too many would arise.
+    pub(crate) dropped: usize,
+}
+
+/// A receive ring addressed by stream offset: bytes in order, ready to read, and beyond them ranges
+/// that arrived early and wait in place.
+///
+/// The first arrival of a byte wins, so what was once acknowledged never changes. A byte that arrives
+/// far ahead costs one chunk. A range costs 16 bytes beside its chunks, and the caller bounds their number.
+#[derive(Clone, Debug)]
+pub(crate) struct RecvBuffer {
+    read_pos: u64,
+    contiguous_end: u64,
+    /// Chunks without a gap in their numbers, from the one of `read_pos` on. All readable bytes are
+    /// here, and so is most early data behind a short hole.
+    chunks: VecDeque<Chunk>,
+    /// Present only while early data is held.
+    early: Option<Box<Early>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Early {
+    /// Sorted, disjoint, not touching each other or `contiguous_end`.
+    ranges: Vec<(u64, u64)>,
+    /// Chunks by number, where `RecvBuffer::chunks` does not reach.
+    far: BTreeMap<u64, Chunk>,
+    bytes: usize,
+}
+
+impl RecvBuffer {
+    /// An empty buffer whose first byte will have the offset `start`.
+    pub(crate) const fn new(start: u64) -> Self {
+        RecvBuffer { read_pos: start, contiguous_end: start, chunks: VecDeque::new(), early: None }
+    }
+
+    /// Offset of the next byte to read.
+    #[inline]
+    pub(crate) fn read_pos(&self) -> u64 {
+        self.read_pos
+    }
+
+    /// Offset after the last byte that arrived in order: what an acknowledgement says.
+    #[inline]
+    pub(crate) fn contiguous_end(&self) -> u64 {
+        self.contiguous_end
+    }
+
+    /// Bytes that can be read now.
+    #[inline]
+    pub(crate) fn readable(&self) -> usize {
+        (self.contiguous_end - self.read_pos) as usize
+    }
+
+    /// Bytes held, those out of order included.
+    pub(crate) fn bytes_held(&self) -> usize {
+        self.readable() + self.early.as_ref().map_or(0, |early| early.bytes)
+    }
+
+    /// Chunks held.
+    pub(crate) fn chunks_held(&self) -> usize {
+        self.chunks.len() + self.early.as_ref().map_or(0, |early| early.far.len())
+    }
+
+    /// The ranges `(from, to)` that arrived out of order: sorted, with gaps between them.
+    #[inline]
+    pub(crate) fn ranges(&self) -> &[(u64, u64)] {
+        self.early.as_ref().map_or(&[], |early| &early.ranges)
+    }
+
+    /// The out-of-order range with the byte at `offset`.
+    pub(crate) fn range_containing(&self, offset: u64) -> Option<(u64, u64)> {
+        let ranges = self.ranges();
+        let at = ranges.partition_point(|range| range.1 <= offset);
+        ranges.get(at).copied().filter(|range| range.0 <= offset)
+    }
+
+    /// Stores what is new in `data`, whose first byte has the offset `offset`.
+    ///
+    /// The caller has trimmed `data` to the receive window. Data that would start another out-of-order
+    /// range when there are `max_ranges` is dropped; data in order or next to a range is always taken.
+    pub(crate) fn insert(
+        &mut self,
+        pool: &mut ChunkPool,
+        offset: u64,
+        data: &[u8],
+        max_ranges: usize,
+    ) -> Insert {
+        let old_end = self.contiguous_end;
+        let mut result = Insert::default();
+        let (mut offset, mut data) = (offset, data);
+        if offset < old_end && !data.is_empty() {
+            let known = (data.len() as u64).min(old_end - offset);
+            result.duplicate = Some((offset, offset + known));
+            offset += known;
+            data = &data[known as usize..];
+        }
+        if data.is_empty() || offset.checked_add(data.len() as u64).is_none() {
+            return result;
+        }
+        if offset == old_end && self.early.is_none() {
+            result.stored = self.append(pool, data);
+            result.dropped = data.len() - result.stored;
+        } else {
+            self.insert_between(pool, offset, data, max_ranges, &mut result);
+        }
+        result.advanced = self.contiguous_end - old_end;
+        result
+    }
+
+    /// The usual case: data in order, nothing beyond it.
+    fn append(&mut self, pool: &mut ChunkPool, data: &[u8]) -> usize {
+        let base = chunk_number(self.read_pos);
+        let stored = write(&mut self.chunks, &mut BTreeMap::new(), base, pool, self.contiguous_end, data);
+        self.contiguous_end += stored as u64;
+        stored
+    }
+
+    /// Data that is out of order, or meets data that is. `from >= contiguous_end`.
+    fn insert_between(
+        &mut self,
+        pool: &mut ChunkPool,
+        from: u64,
+        data: &[u8],
+        max_ranges: usize,
+        result: &mut Insert,
+    ) {
+        let mut early = self.early.take().unwrap_or_default();
+        let end = from + data.len() as u64;
+        let first = early.ranges.partition_point(|range| range.1 < from);
+        let touched = early.ranges[first..].partition_point(|range| range.0 <= end);
+        let in_order = from == self.contiguous_end;
+        if touched == 0 && !in_order && early.ranges.len() >= max_ranges {
+            result.dropped = data.len();
+        } else {
+            let stored_to = self.fill_gaps(pool, &mut early, from, data, first..first + touched, result);
+            if stored_to > from {
+                self.note_range(&mut early, from, stored_to, first);
+            }
+        }
+        if !early.ranges.is_empty() {
+            self.early = Some(early);
+        }
+    }
+
+    /// Writes `data` where no byte is yet, in ascending order until the pool gives no more. Returns
+    /// the offset up to which all is there.
+    fn fill_gaps(
+        &mut self,
+        pool: &mut ChunkPool,
+        early: &mut Early,
+        from: u64,
+        data: &[u8],
+        touched: core::ops::Range<usize>,
+        result: &mut Insert,
+    ) -> u64 {
+        let end = from + data.len() as u64;
+        let base = chunk_number(self.read_pos);
+        let mut at = from;
+        let mut full_at = None;
+        // The sentinel closes the last gap.
+        let ends = early.ranges[touched].iter().copied().chain([(end, end)]);
+        for (start, stop) in ends {
+            let gap = at..start.clamp(at, end);
+            let bytes = &data[(gap.start - from) as usize..(gap.end - from) as usize];
+            let mut stored = 0;
+            if full_at.is_none() {
+                stored = write(&mut self.chunks, &mut early.far, base, pool, at, bytes);
+                if stored < bytes.len() {
+                    full_at = Some(at + stored as u64);
+                }
+            }
+            result.stored += stored;
+            result.dropped += bytes.len() - stored;
+            let known = (gap.end.max(start), stop.min(end));
+            if known.0 < known.1 {
+                result.duplicate.get_or_insert(known);
+            }
+            at = at.max(stop.min(end)).max(gap.end);
+        }
+        early.bytes += result.stored;
+        full_at.unwrap_or(end)
+    }
+
+    /// Enters `from..to` into the ranges, or moves `contiguous_end` over it and what follows. Ranges
+    /// from number `first` on may touch it.
+    fn note_range(&mut self, early: &mut Early, from: u64, to: u64, first: usize) {
+        let touched = early.ranges[first..].partition_point(|range| range.0 <= to);
+        let old = &early.ranges[first..first + touched];
+        let start = old.first().map_or(from, |range| range.0.min(from));
+        let end = old.last().map_or(to, |range| range.1.max(to));
+        if from != self.contiguous_end {
+            match touched {
+                0 => early.ranges.insert(first, (start, end)),
+                _ => {
+                    early.ranges[first] = (start, end);
+                    early.ranges.drain(first + 1..first + touched);
+                }
+            }
+            return;
+        }
+        early.ranges.drain(first..first + touched);
+        early.bytes = early.bytes.saturating_sub((end - from) as usize);
+        self.contiguous_end = end;
+        // Readable chunks live in `chunks`.
+        let base = chunk_number(self.read_pos);
+        while base + (self.chunks.len() as u64) <= chunk_number(end - 1) {
+            let Some(chunk) = early.far.remove(&(base + self.chunks.len() as u64)) else { break };
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// Moves readable bytes into `dst` and returns how many there were.
+    pub(crate) fn read(&mut self, pool: &mut ChunkPool, dst: &mut [u8]) -> usize {
+        let done = self.peek(0, dst);
+        self.discard(pool, done)
+    }
+
+    /// Copies readable bytes into `dst`, from `skip` bytes after the next to read on, without taking them.
+    pub(crate) fn peek(&self, skip: usize, dst: &mut [u8]) -> usize {
+        let mut done = 0;
+        for slice in self.slices(skip, dst.len()) {
+            dst[done..done + slice.len()].copy_from_slice(slice);
+            done += slice.len();
+        }
+        done
+    }
+
+    /// The readable bytes from `skip` on, at most `len` of them, as the pieces they are stored in.
+    pub(crate) fn slices(&self, skip: usize, len: usize) -> impl Iterator<Item = &[u8]> {
+        let base = chunk_number(self.read_pos);
+        let mut at = self.read_pos.saturating_add(skip as u64);
+        let end = at.saturating_add(len as u64).min(self.contiguous_end);
+        core::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let from = chunk_position(at);
+            let len = (CHUNK_SIZE - from).min((end - at) as usize);
+            let slice = self.chunks.get((chunk_number(at) - base) as usize)?.get(from..from + len)?;
+            at += len as u64;
+            Some(slice)
+        })
+    }
+
+    /// Drops up to `n` readable bytes unread and returns how many there were.
+    pub(crate) fn discard(&mut self, pool: &mut ChunkPool, n: usize) -> usize {
+        let n = n.min(self.readable());
+        let passed = chunk_number(self.read_pos + n as u64) - chunk_number(self.read_pos);
+        self.read_pos += n as u64;
+        self.chunks.drain(..passed as usize).for_each(|chunk| pool.give(chunk));
+        if self.readable() == 0 {
+            self.give_back_last(pool);
+        }
+        n
+    }
+
+    /// All is read: gives back the chunk of `read_pos` unless early data lies in it.
+    fn give_back_last(&mut self, pool: &mut ChunkPool) {
+        let early_from = self.ranges().first().map_or(u64::MAX, |range| range.0);
+        if self.chunks.len() == 1 && chunk_number(early_from) != chunk_number(self.read_pos) {
+            self.chunks.drain(..).for_each(|chunk| pool.give(chunk));
+        }
+        shrink_index(&mut self.chunks);
+    }
+
+    /// Lets go of all that arrived out of order (the peer will send it again; RFC 2018 section 8
+    /// allows it) and returns how many bytes that were.
+    pub(crate) fn drop_out_of_order(&mut self, pool: &mut ChunkPool) -> usize {
+        let Some(early) = self.early.take() else { return 0 };
+        early.far.into_values().for_each(|chunk| pool.give(chunk));
+        let needed = match self.readable() {
+            0 => 0,
+            _ => chunk_number(self.contiguous_end - 1) - chunk_number(self.read_pos) + 1,
+        };
+        let needed = self.chunks.len().min(needed as usize);
+        self.chunks.drain(needed..).for_each(|chunk| pool.give(chunk));
+        shrink_index(&mut self.chunks);
+        early.bytes
+    }
+
+    /// Lets go of everything, read or not; the next byte expected stays the same.
+    pub(crate) fn clear(&mut self, pool: &mut ChunkPool) {
+        self.drop_out_of_order(pool);
+        self.discard(pool, self.readable());
+    }
+}
+
+/// Stores `data` at the offset `at`, chunk by chunk, until the pool gives no more; returns how much.
+/// `chunks` holds the numbers from `base` on, `far` others; a chunk is taken where none is yet.
+fn write(
+    chunks: &mut VecDeque<Chunk>,
+    far: &mut BTreeMap<u64, Chunk>,
+    base: u64,
+    pool: &mut ChunkPool,
+    at: u64,
+    data: &[u8],
+) -> usize {
+    let mut done = 0;
+    while done < data.len() {
+        let offset = at + done as u64;
+        let number = chunk_number(offset);
+        let index = (number - base) as usize;
+        if index >= chunks.len() && !far.contains_key(&number) {
+            let Some(chunk) = pool.take() else { break };
+            if index == chunks.len() {
+                chunks.push_back(chunk);
+            } else {
+                far.insert(number, chunk);
+            }
+        }
+        let chunk = match chunks.get_mut(index) {
+            Some(chunk) => chunk,
+            None => match far.get_mut(&number) {
+                Some(chunk) => chunk,
+                None => break,
+            },
+        };
+        let from = chunk_position(offset);
+        let len = (CHUNK_SIZE - from).min(data.len() - done);
+        chunk[from..from + len].copy_from_slice(&data[done..done + len]);
+        done += len;
+    }
+    done
+}
+
+#[cfg(test)]
+mod tests;

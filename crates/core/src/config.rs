@@ -1,0 +1,212 @@
+//! Every knob of a stack: its default, its range, and the RFC or Linux sysctl that it answers to.
+
+use crate::ip::Cidr;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+/// How a [`Stack`](crate::Stack) behaves. [`Config::default`] is Linux's behaviour with Linux's default values.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses of the stack's one interface, each with the length of its prefix. Packets for other addresses are
+    /// dropped (strong host model, RFC 1122 3.3.4.2) unless [`Config::any_address`] is set.
+    pub addresses: Vec<Cidr>,
+    /// Routes beside the prefixes of [`Config::addresses`]. A destination without a route gives
+    /// [`Error::NetworkUnreachable`](crate::Error::NetworkUnreachable).
+    pub routes: Vec<Route>,
+    /// Accept packets for every unicast address, as a gateway does (Linux's AnyIP: a `local 0.0.0.0/0` route).
+    pub any_address: bool,
+    /// Answer ICMP echo requests to the stack's own addresses. Default true.
+    pub answer_echo: bool,
+    /// Largest memory of all socket buffers together in bytes (`tcp_mem[2]`). Default 1 GiB.
+    pub memory_limit: usize,
+    /// ICMP errors sent per second at the most (`icmp_msgs_per_sec`). Default 1000; 0 sends none.
+    pub icmp_per_second: u32,
+    /// Burst of ICMP errors (`icmp_msgs_burst`). Default 50.
+    pub icmp_burst: u32,
+    /// Memory of all incomplete datagrams (`ipfrag_high_thresh`). Default 4 MiB.
+    pub reassembly_limit: usize,
+    /// How long fragments wait for their datagram (`ipfrag_time`). Default 30 s; IPv6 uses twice that (RFC 8200 4.5).
+    pub reassembly_timeout: Duration,
+    /// Destinations whose path MTU is remembered. Default 1024.
+    pub path_mtu_entries: usize,
+    /// How long a learned path MTU is believed (RFC 8201 5.3, `mtu_expires`). Default 10 min.
+    pub path_mtu_timeout: Duration,
+    /// Emit a [`TransitionEvent`](crate::TransitionEvent) for each change of state. Default false.
+    pub trace_transitions: bool,
+    /// Transitions kept until they are polled; more are counted and dropped. Default 65,536.
+    pub trace_limit: usize,
+    /// Replies without a connection (resets, ICMP, ACKs of TIME_WAIT) that may wait for the device; more are
+    /// counted and dropped. Default 4096.
+    pub reply_queue_limit: usize,
+    /// First and last ephemeral port (`ip_local_port_range`). Default 32768..=60999.
+    pub ephemeral_ports: (u16, u16),
+    /// TCP.
+    pub tcp: TcpConfig,
+    /// Bytes that a UDP socket may hold unread (`rmem_default`). Default 256 KiB.
+    pub udp_recv_buffer: usize,
+    /// Bytes that a UDP socket may hold unsent. Default 256 KiB.
+    pub udp_send_buffer: usize,
+}
+
+/// A route: where a destination lies. The interface is point-to-point, so there is no next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Destination prefix.
+    pub to: Cidr,
+    /// Source address for packets that leave by it; `None` picks the first address of the family.
+    pub source: Option<IpAddr>,
+}
+
+/// TCP's knobs. Names after Linux's sysctls where one exists.
+#[derive(Clone, Debug)]
+pub struct TcpConfig {
+    /// Lower bound of the RTO (`tcp_rto_min_us`; RFC 6298 2.4 says 1 s). Default 200 ms.
+    pub rto_min: Duration,
+    /// Upper bound of the RTO (`tcp_rto_max_ms`; RFC 6298 2.5). Default 120 s.
+    pub rto_max: Duration,
+    /// RTO before the first sample (RFC 6298 2.1). Default 1 s.
+    pub rto_initial: Duration,
+    /// Repeats of a SYN with back-off (`tcp_syn_retries`). Default 6.
+    pub syn_retries: u8,
+    /// Repeats of a SYN before back-off begins (`tcp_syn_linear_timeouts`). Default 4.
+    pub syn_linear_timeouts: u8,
+    /// Repeats of a SYN-ACK (`tcp_synack_retries`). Default 5.
+    pub synack_retries: u8,
+    /// R2 (`tcp_retries2`): gives up at the first RTO past the model time of this many doublings. Default 15 (924.6 s).
+    pub retries2: u8,
+    /// The same once nobody owns the connection (`tcp_orphan_retries`); 0 is read as 8 (102.2 s). Default 0.
+    pub orphan_retries: u8,
+    /// Connections without an owner (`tcp_max_orphans`); beyond it they are reset. Default 65,536.
+    pub max_orphans: usize,
+    /// FIN_WAIT_2 without an owner (`tcp_fin_timeout`). Default 60 s.
+    pub fin_timeout: Duration,
+    /// Length of TIME_WAIT (RFC 9293 3.4.2 says 2 MSL = 240 s; Linux 60 s). Default 60 s.
+    pub time_wait: Duration,
+    /// TIME_WAIT records and ownerless FIN_WAIT_2 records together (`tcp_max_tw_buckets`); beyond it a connection
+    /// goes straight to CLOSED and is counted. Default 131,072.
+    pub max_time_wait: usize,
+    /// How often a segment may restart TIME_WAIT; `None` as on Linux: without limit.
+    pub time_wait_restarts: Option<u16>,
+    /// Ignore a RST in TIME_WAIT (`tcp_rfc1337`, RFC 1337 F1). Default false, as Linux.
+    pub rfc1337: bool,
+    /// Outgoing connections may take a port over from TIME_WAIT once its timestamps are this old (`tcp_tw_reuse`=1
+    /// with `tcp_tw_reuse_delay`); `None` = never. Default 1 s.
+    pub time_wait_reuse_delay: Option<Duration>,
+    /// Half-open connections of one listener at the most (`tcp_max_syn_backlog`); the backlog bounds it too.
+    /// Default 4096.
+    pub max_syn_backlog: usize,
+    /// Largest backlog of a listener (`somaxconn`). Default 4096.
+    pub somaxconn: usize,
+    /// Send SYN cookies when the SYN queue of a listener is full (`tcp_syncookies`, RFC 4987 3.6). Default true.
+    pub syn_cookies: bool,
+    /// Reset instead of dropping the last ACK when the accept queue is full (`tcp_abort_on_overflow`). Default false.
+    pub abort_on_overflow: bool,
+    /// How long a request waits for a deferring listener's decision. Default 130 s.
+    pub defer_timeout: Duration,
+    /// Offer and use timestamps (`tcp_timestamps`, RFC 7323). Default true.
+    pub timestamps: bool,
+    /// Offer and use window scaling (`tcp_window_scaling`, RFC 7323). Default true.
+    pub window_scaling: bool,
+    /// Offer SACK and send SACK blocks (`tcp_sack`, RFC 2018). Default true.
+    pub sack: bool,
+    /// Least time between two challenge or duplicate ACKs of one connection (`tcp_invalid_ratelimit`). Default 500 ms.
+    pub invalid_ratelimit: Duration,
+    /// Smallest segment size that a peer can make us use (`tcp_min_snd_mss`). Default 48.
+    pub min_snd_mss: u16,
+    /// Smallest path MTU believed from an ICMP message over IPv4 (`min_pmtu`). Default 552.
+    pub min_pmtu: u16,
+    /// Out-of-order ranges kept per connection. Default 1024.
+    pub max_out_of_order_ranges: usize,
+    /// Window offered at first, in bytes; it grows with the rate at which the application reads (Linux offers half of
+    /// `tcp_rmem[1]`). Default 65,536.
+    pub recv_buffer_initial: usize,
+    /// Receive buffer at the most (`tcp_rmem[2]`), 4 KiB..=512 MiB. Default 6 MiB.
+    pub recv_buffer_max: usize,
+    /// Send buffer at the most (`tcp_wmem[2]`), 4 KiB..=512 MiB. Default 4 MiB.
+    pub send_buffer_max: usize,
+    /// Congestion control of new connections: `cubic` or `reno`. Default `cubic`.
+    pub congestion: String,
+    /// Segments of the initial window (RFC 6928). Default 10.
+    pub initial_window: u32,
+    /// Shortest delay of an ACK (`TCP_DELACK_MIN`, `TCP_ATO_MIN`). Default 40 ms; RFC 9293 allows up to 500 ms.
+    pub delayed_ack: Duration,
+    /// Idle time before the first keep-alive probe (`tcp_keepalive_time`). Default 7200 s.
+    pub keepalive_time: Duration,
+    /// Time between keep-alive probes (`tcp_keepalive_intvl`). Default 75 s.
+    pub keepalive_intvl: Duration,
+    /// Unanswered keep-alive probes before the connection is reset (`tcp_keepalive_probes`). Default 9.
+    pub keepalive_probes: u8,
+    /// Default time to live / hop limit (`ip_default_ttl`). Default 64.
+    pub ttl: u8,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            any_address: false,
+            answer_echo: true,
+            memory_limit: 1 << 30,
+            icmp_per_second: 1000,
+            icmp_burst: 50,
+            reassembly_limit: 4 << 20,
+            reassembly_timeout: Duration::from_secs(30),
+            path_mtu_entries: 1024,
+            path_mtu_timeout: Duration::from_secs(600),
+            trace_transitions: false,
+            trace_limit: 65_536,
+            reply_queue_limit: 4096,
+            ephemeral_ports: (32_768, 60_999),
+            tcp: TcpConfig::default(),
+            udp_recv_buffer: 256 << 10,
+            udp_send_buffer: 256 << 10,
+        }
+    }
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        Self {
+            rto_min: Duration::from_millis(200),
+            rto_max: Duration::from_secs(120),
+            rto_initial: Duration::from_secs(1),
+            syn_retries: 6,
+            syn_linear_timeouts: 4,
+            synack_retries: 5,
+            retries2: 15,
+            orphan_retries: 0,
+            max_orphans: 65_536,
+            fin_timeout: Duration::from_secs(60),
+            time_wait: Duration::from_secs(60),
+            max_time_wait: 131_072,
+            time_wait_restarts: None,
+            rfc1337: false,
+            time_wait_reuse_delay: Some(Duration::from_secs(1)),
+            max_syn_backlog: 4096,
+            somaxconn: 4096,
+            syn_cookies: true,
+            abort_on_overflow: false,
+            defer_timeout: Duration::from_secs(130),
+            timestamps: true,
+            window_scaling: true,
+            sack: true,
+            invalid_ratelimit: Duration::from_millis(500),
+            min_snd_mss: 48,
+            min_pmtu: 552,
+            max_out_of_order_ranges: 1024,
+            recv_buffer_initial: 65_536,
+            recv_buffer_max: 6 << 20,
+            send_buffer_max: 4 << 20,
+            congestion: String::from("cubic"),
+            initial_window: 10,
+            delayed_ack: Duration::from_millis(40),
+            keepalive_time: Duration::from_secs(7200),
+            keepalive_intvl: Duration::from_secs(75),
+            keepalive_probes: 9,
+            ttl: 64,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What every part of the stack shares: time, configuration, pools, queues, counters, secrets.
+
+use crate::buffer::ChunkPool;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::event::{ConnectionId, Ready, TransitionEvent};
+use crate::slab::Key;
+use crate::tcp::output::OutSegment;
+use crate::tcp::tcb::{Is, Tcb, Tuple};
+use crate::time::Instant;
+use crate::wheel::Wheel;
+use alloc::collections::VecDeque;
+use core::hash::{Hash, Hasher};
+use lastack_wire::{Capabilities, SeqNumber};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use siphasher::sip::SipHasher13;
+
+/// Something that wants to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutItem {
+    /// A connection may send data, a FIN or an ACK.
+    Connection(Key),
+    /// The front of the queue of finished segments.
+    Segment,
+}
+
+/// Keys of the stack's keyed functions; never logged, never compared.
+#[derive(Clone)]
+pub(crate) struct Secrets {
+    /// Initial sequence numbers (RFC 6528).
+    isn: [u8; 16],
+    /// Timestamp offsets (RFC 7323 7.1).
+    timestamp: [u8; 16],
+    /// The four-tuple table.
+    table: [u8; 16],
+    /// Ephemeral ports (RFC 6056).
+    port: [u8; 16],
+    /// SYN cookies.
+    cookie: [u8; 16],
+    /// The IP layer's.
+    pub(crate) ip: [u8; 16],
+}
+
+impl core::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Secrets")
+    }
+}
+
+/// Shared state. See the module's documentation.
+#[derive(Clone, Debug)]
+pub(crate) struct Ctx {
+    pub(crate) now: Instant,
+    pub(crate) cfg: Config,
+    pub(crate) caps: Capabilities,
+    pub(crate) pool: ChunkPool,
+    pub(crate) wheel: Wheel,
+    pub(crate) out: VecDeque<OutItem>,
+    pub(crate) segments: VecDeque<OutSegment>,
+    pub(crate) news: VecDeque<Key>,
+    pub(crate) traced: VecDeque<TransitionEvent>,
+    pub(crate) counters: Counters,
+    pub(crate) secrets: Secrets,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) orphans: usize,
+    next_id: u32,
+}
+
+impl Ctx {
+    pub(crate) fn new(cfg: Config, caps: Capabilities, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let mut key = || {
+            let mut bytes = [0; 16];
+            rng.fill_bytes(&mut bytes);
+            bytes
+        };
+        let secrets =
+            Secrets { isn: key(), timestamp: key(), table: key(), port: key(), cookie: key(), ip: key() };
+        Self {
+            now,
+            pool: ChunkPool::new(cfg.memory_limit),
+            cfg,
+            caps,
+            wheel: Wheel::new(now),
+            out: VecDeque::new(),
+            segments: VecDeque::new(),
+            news: VecDeque::new(),
+            traced: VecDeque::new(),
+            counters: Counters::default(),
+            secrets,
+            rng,
+            orphans: 0,
+            next_id: 0,
+        }
+    }
+
+    pub(crate) fn next_id(&mut self) -> ConnectionId {
+        self.next_id = self.next_id.wrapping_add(1);
+        ConnectionId(self.next_id)
+    }
+
+    /// Notes that a socket is worth a look.
+    pub(crate) fn signal(&mut self, tcb: &mut Tcb, ready: Ready) {
+        if !tcb.is(Is::OWNED) {
+            return;
+        }
+        tcb.news |= ready;
+        if !tcb.is(Is::SIGNALLED) {
+            tcb.is.insert(Is::SIGNALLED);
+            self.news.push_back(tcb.key);
+        }
+    }
+
+    /// Puts a connection into the output queue, once.
+    pub(crate) fn want_output(&mut self, tcb: &mut Tcb) {
+        if !tcb.is(Is::QUEUED) {
+            tcb.is.insert(Is::QUEUED);
+            self.out.push_back(OutItem::Connection(tcb.key));
+        }
+    }
+
+    /// Queues a finished segment; counted and dropped beyond the limit, as a full device queue would.
+    pub(crate) fn send_segment(&mut self, segment: OutSegment) {
+        if self.segments.len() >= self.cfg.reply_queue_limit {
+            self.counters.reply_queue_drops += 1;
+            return;
+        }
+        self.segments.push_back(segment);
+        self.out.push_back(OutItem::Segment);
+    }
+
+    pub(crate) fn trace(&mut self, event: TransitionEvent) {
+        if self.traced.len() >= self.cfg.trace_limit {
+            self.counters.trace_drops += 1;
+            return;
+        }
+        self.traced.push_back(event);
+    }
+
+    fn keyed<T: Hash + ?Sized>(key: &[u8; 16], value: &T) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(key);
+        value.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Place of a four-tuple in the table.
+    pub(crate) fn tuple_hash(&self, tuple: &Tuple) -> u64 {
+        hash_tuple(&self.secrets.table, tuple)
+    }
+
+    /// Initial sequence number: keyed hash of the four-tuple plus a clock of 64 ns ticks, as Linux (RFC 6528 asks for
+    /// 4 microseconds at the slowest).
+    pub(crate) fn isn(&self, tuple: &Tuple) -> SeqNumber {
+        let clock = (self.now.as_nanos() >> 6) as u32;
+        SeqNumber((hash_tuple(&self.secrets.isn, tuple) as u32).wrapping_add(clock))
+    }
+
+    /// Offset of a connection's timestamp clock. By the address pair, as Linux, so that a port that is reused sees a
+    /// clock that rises.
+    pub(crate) fn ts_offset(&self, tuple: &Tuple) -> u32 {
+        Self::keyed(&self.secrets.timestamp, &(tuple.local, tuple.remote)) as u32
+    }
+
+    /// Start of the search for an ephemeral port towards a destination (RFC 6056 3.3.3).
+    pub(crate) fn port_hash(&self, tuple: &Tuple) -> u64 {
+        Self::keyed(&self.secrets.port, &(tuple.local, tuple.remote, tuple.remote_port))
+    }
+
+    /// MAC of a SYN cookie.
+    pub(crate) fn cookie_hash(&self, tuple: &Tuple, irs: SeqNumber, count: u32) -> u32 {
+        Self::keyed(&self.secrets.cookie, &(tuple, irs.0, count)) as u32
+    }
+
+    pub(crate) fn random(&mut self) -> u32 {
+        self.rng.next_u32()
+    }
+}
+
+/// SipHash-1-3 of a four-tuple, laid out by hand: this is on the path of each segment.
+fn hash_tuple(key: &[u8; 16], tuple: &Tuple) -> u64 {
+    let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
+    let mut hasher = SipHasher13::new_with_key(key);
+    match (tuple.local, tuple.remote) {
+        (core::net::IpAddr::V4(local), core::net::IpAddr::V4(remote)) => {
+            hasher.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
+        }
+        (local, remote) => {
+            hasher.write(&to_v6(local));
+            hasher.write(&to_v6(remote));
+        }
+    }
+    hasher.write_u64(ports);
+    hasher.finish()
+}
+
+fn to_v6(addr: core::net::IpAddr) -> [u8; 16] {
+    match addr {
+        core::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        core::net::IpAddr::V6(v6) => v6.octets(),
+    }
+}

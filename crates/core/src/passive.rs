@@ -1,0 +1,340 @@
+//! The listener's side of opening: SYNs, half-open requests, cookies, deferred decisions (Linux `tcp_conn_request`,
+//! `tcp_check_req`, `inet_csk_complete_hashdance`).
+
+use crate::demux::Found;
+use crate::event::Ready;
+use crate::ip::{Datagram, IcmpUnreach};
+use crate::slab::Key;
+use crate::stack::Stack;
+use crate::tcp::listen::{Request, RequestAction, RequestBase, check_cookie, cookie_isn};
+use crate::tcp::options::Knob;
+use crate::tcp::reset::send_reset;
+use crate::tcp::segment::{Seg, Verdict};
+use crate::tcp::state::{Cause, Initiator};
+use crate::tcp::tcb::{Tcb, Tuple};
+use alloc::vec::Vec;
+use lastack_wire::SeqNumber;
+use lastack_wire::tcp::Flags;
+
+impl Stack {
+    /// A segment that no record knows (RFC 9293 3.10.7.1, 3.10.7.2). `iss` is set if a TIME_WAIT record gave way.
+    pub(crate) fn listener_segment(
+        &mut self,
+        tuple: &Tuple,
+        seg: &Seg<'_>,
+        datagram: &Datagram<'_>,
+        iss: Option<SeqNumber>,
+    ) {
+        let Some(listener) = self.tables.listener(&self.cx, tuple) else {
+            send_reset(&mut self.cx, tuple, seg);
+            return;
+        };
+        if seg.has(Flags::RST) {
+            return;
+        }
+        if seg.has(Flags::ACK) {
+            self.cookie_segment(listener, tuple, seg);
+            return;
+        }
+        // A SYN with FIN is a scanner's (note n27).
+        if !seg.has(Flags::SYN) || seg.has(Flags::FIN) || tuple.remote_port == 0 {
+            return;
+        }
+        self.new_request(listener, tuple, seg, datagram, iss);
+    }
+
+    fn request_base(&mut self, listener: Key, tuple: &Tuple) -> Option<RequestBase> {
+        let path_mtu = self.ip.path_mtu(self.cx.now, tuple.remote);
+        let tcb = self.tables.connections.get(listener)?;
+        let fixed = tcb.knobs.has(Knob::FIXED_RCVBUF);
+        let initial = self.cx.cfg.tcp.recv_buffer_initial as u32;
+        Some(RequestBase {
+            listener,
+            recv_buffer: tcb.knobs.recv_buffer,
+            initial_window: if fixed { tcb.knobs.recv_buffer } else { tcb.knobs.recv_buffer.min(initial) },
+            max_seg: tcb.knobs.max_seg,
+            path_mtu,
+            ttl: tcb.knobs.ttl,
+            tos: tcb.knobs.tos,
+        })
+    }
+
+    fn new_request(
+        &mut self,
+        listener: Key,
+        tuple: &Tuple,
+        seg: &Seg<'_>,
+        datagram: &Datagram<'_>,
+        iss: Option<SeqNumber>,
+    ) {
+        let Some(base) = self.request_base(listener, tuple) else { return };
+        let Self { cx, tables, .. } = self;
+        let Some(tcb) = tables.connections.get_mut(listener) else { return };
+        let defer = tcb.knobs.has(Knob::DEFER);
+        let Some(listen) = tcb.listen.as_mut() else { return };
+        // A SYN that takes TIME_WAIT over skips the limits, as on Linux.
+        if iss.is_none() {
+            if listen.accept_full() {
+                cx.counters.listen_overflows += 1;
+                cx.counters.listen_drops += 1;
+                return;
+            }
+            if listen.half_open >= listen.backlog.max(1) || listen.half_open >= cx.cfg.tcp.max_syn_backlog {
+                listen.overflow_at = Some(cx.now);
+                if !cx.cfg.tcp.syn_cookies || defer {
+                    cx.counters.listen_drops += 1;
+                    return;
+                }
+                let cookie = cookie_isn(cx, tuple, seg.seq, seg.options.mss);
+                let request = Request::new(cx, *tuple, seg, base, Some(cookie));
+                let segment = request.syn_ack(cx, true);
+                cx.counters.syncookies_sent += 1;
+                cx.counters.out_segs += 1;
+                cx.send_segment(segment);
+                return;
+            }
+        }
+        listen.half_open += 1;
+        listen.young += 1;
+        let mut request = Request::new(cx, *tuple, seg, base, iss);
+        request.enter(cx);
+        request.deferred = defer;
+        let first_wait = if defer { cx.cfg.tcp.defer_timeout } else { request.synack_wait(cx) };
+        let key = tables.requests.insert_with(|key| Request { key, ..request });
+        let timer = tables.request_wheel.insert(cx.now + first_wait, key.to_u64());
+        if let Some(request) = tables.requests.get_mut(key) {
+            request.timer = Some(timer);
+            if !defer {
+                let segment = request.syn_ack(cx, false);
+                cx.counters.out_segs += 1;
+                cx.send_segment(segment);
+            }
+        }
+        tables.index(cx, tuple, Found::Request(key));
+        if defer && let Some(tcb) = tables.connections.get_mut(listener) {
+            if let Some(listen) = tcb.listen.as_mut() {
+                listen.undecided.push_back(key);
+            }
+            cx.signal(tcb, Ready::PENDING);
+            self.keep_refusal_packet(key, datagram);
+        }
+    }
+
+    /// What an ICMP refusal will quote: the IP header and the first bytes of the SYN.
+    fn keep_refusal_packet(&mut self, key: Key, datagram: &Datagram<'_>) {
+        let quote: Vec<u8> = datagram.packet().iter().take(QUOTE).copied().collect();
+        if let Some(request) = self.tables.requests.get_mut(key) {
+            request.quote = quote.into_boxed_slice();
+        }
+    }
+
+    /// An ACK at a listener: a cookie that comes back, or nothing of ours.
+    fn cookie_segment(&mut self, listener: Key, tuple: &Tuple, seg: &Seg<'_>) {
+        let base = self.request_base(listener, tuple);
+        let Self { cx, tables, .. } = self;
+        let tcb = tables.connections.get_mut(listener);
+        let Some((base, listen)) = base.zip(tcb.and_then(|tcb| tcb.listen.as_ref())) else { return };
+        if seg.has(Flags::SYN) {
+            send_reset(cx, tuple, seg);
+            return;
+        }
+        let Some((irs, options)) = check_cookie(cx, tuple, seg, listen) else {
+            send_reset(cx, tuple, seg);
+            return;
+        };
+        if listen.accept_full() {
+            cx.counters.listen_overflows += 1;
+            return;
+        }
+        cx.counters.syncookies_recv += 1;
+        let syn = Seg { seq: irs, options, flags: Flags::SYN, payload: &[], ..*seg };
+        let mut request = Request::new(cx, *tuple, &syn, base, Some(seg.ack - 1));
+        request.enter(cx);
+        self.make_child(&request, tuple, seg);
+    }
+
+    pub(crate) fn request_segment(
+        &mut self,
+        key: Key,
+        tuple: &Tuple,
+        seg: &Seg<'_>,
+        datagram: &Datagram<'_>,
+    ) {
+        let Self { cx, tables, .. } = self;
+        let Some(request) = tables.requests.get_mut(key) else { return };
+        match request.check(cx, seg) {
+            RequestAction::Drop => {}
+            RequestAction::Repeat => {
+                let segment = request.syn_ack(cx, false);
+                cx.counters.out_segs += 1;
+                cx.send_segment(segment);
+            }
+            RequestAction::Send(repr) => {
+                let segment = request.ack_segment(repr);
+                cx.counters.out_segs += 1;
+                cx.send_segment(segment);
+            }
+            RequestAction::Reset => send_reset(cx, tuple, seg),
+            RequestAction::Remove { cause, reset } => {
+                if reset {
+                    send_reset(cx, tuple, seg);
+                }
+                self.remove_request(key, cause, Initiator::Peer);
+            }
+            RequestAction::Complete => self.complete_request(key, tuple, seg, datagram),
+        }
+    }
+
+    /// The third segment of the handshake.
+    fn complete_request(&mut self, key: Key, tuple: &Tuple, seg: &Seg<'_>, datagram: &Datagram<'_>) {
+        let Self { cx, tables, .. } = self;
+        let Some(listener) = tables.requests.get(key).map(|request| request.listener) else { return };
+        let Some(listen) = tables.connections.get(listener).and_then(|tcb| tcb.listen.as_ref()) else {
+            // The listener went away: its requests went with it, so this cannot be; be safe.
+            self.remove_request(key, Cause::ListenerClosed, Initiator::Administrator);
+            self.listener_segment(tuple, seg, datagram, None);
+            return;
+        };
+        if listen.accept_full() {
+            cx.counters.listen_overflows += 1;
+            if cx.cfg.tcp.abort_on_overflow {
+                send_reset(cx, tuple, seg);
+                self.remove_request(key, Cause::ResourceLimit, Initiator::Administrator);
+            }
+            return;
+        }
+        if let Some(request) = self.take_request(key) {
+            self.make_child(&request, tuple, seg);
+        }
+    }
+
+    /// A full record for a completed request, in its listener's accept queue; then it looks at the segment.
+    fn make_child(&mut self, request: &Request, tuple: &Tuple, seg: &Seg<'_>) {
+        let Self { cx, tables, .. } = self;
+        let Some(listener) = tables.connections.get(request.listener) else { return };
+        // The slab lends its entries, so the child is made before it moves in.
+        let mut child = Tcb::from_request(cx, listener.key, request, listener);
+        let key = tables.connections.insert_with(|key| {
+            child.key = key;
+            child
+        });
+        if let Some(tcb) = tables.connections.get_mut(request.listener) {
+            if let Some(listen) = tcb.listen.as_mut() {
+                listen.accept.push_back(key);
+            }
+            cx.signal(tcb, Ready::IN);
+        }
+        self.index_connection(key);
+        let Self { cx, tables, .. } = self;
+        if let Some(tcb) = tables.connections.get_mut(key) {
+            let verdict = tcb.rcv_state_process(cx, seg);
+            tcb.last_received = cx.now;
+            if verdict == Verdict::Reset {
+                send_reset(cx, tuple, seg);
+            }
+        }
+        self.settle(key);
+    }
+
+    /// Takes a request out of all tables.
+    fn take_request(&mut self, key: Key) -> Option<Request> {
+        let Self { cx, tables, .. } = self;
+        let (tuple, listener, timer) = {
+            let request = tables.requests.get_mut(key)?;
+            (request.tuple, request.listener, request.timer.take())
+        };
+        tables.unindex(cx, &tuple, Found::Request(key));
+        if let Some(timer) = timer {
+            tables.request_wheel.remove(timer);
+        }
+        let request = tables.requests.remove(key)?;
+        let listen = tables.connections.get_mut(listener).and_then(|tcb| tcb.listen.as_mut());
+        if let Some(listen) = listen {
+            listen.half_open = listen.half_open.saturating_sub(1);
+            if request.retransmits == 0 {
+                listen.young = listen.young.saturating_sub(1);
+            }
+            if request.deferred {
+                listen.undecided.retain(|other| *other != key);
+            }
+        }
+        Some(request)
+    }
+
+    pub(crate) fn remove_request(&mut self, key: Key, cause: Cause, initiator: Initiator) -> Option<Request> {
+        let mut request = self.take_request(key)?;
+        request.leave(&mut self.cx, cause, initiator);
+        Some(request)
+    }
+
+    /// The timer of a request: repeat the SYN-ACK, or give up.
+    pub(crate) fn request_timer(&mut self, key: Key) {
+        let Self { cx, tables, .. } = self;
+        let Some(request) = tables.requests.get_mut(key) else {
+            cx.counters.stale_handles += 1;
+            return;
+        };
+        request.timer = None;
+        let listen = tables.connections.get_mut(request.listener).and_then(|tcb| tcb.listen.as_mut());
+        let limit = listen.as_deref().map_or(0, |listen| Request::synack_limit(cx, listen));
+        if request.deferred || request.retransmits >= limit {
+            let cause = if request.deferred { Cause::Refused } else { Cause::SynAckTimeout };
+            self.remove_request(key, cause, Initiator::Timer);
+            return;
+        }
+        if request.retransmits == 0
+            && let Some(listen) = listen
+        {
+            listen.young = listen.young.saturating_sub(1);
+        }
+        request.retransmits += 1;
+        let wait = request.synack_wait(cx);
+        request.timer = Some(tables.request_wheel.insert(cx.now + wait, key.to_u64()));
+        let segment = request.syn_ack(cx, false);
+        cx.counters.retrans_segs += 1;
+        cx.counters.out_segs += 1;
+        cx.send_segment(segment);
+    }
+
+    /// A deferring listener says yes: the SYN-ACK goes out.
+    pub(crate) fn accept_pending(&mut self, key: Key) -> bool {
+        let Self { cx, tables, .. } = self;
+        let Some(request) = tables.requests.get_mut(key).filter(|request| request.deferred) else {
+            return false;
+        };
+        request.deferred = false;
+        request.sent_at = cx.now;
+        let wait = request.synack_wait(cx);
+        if let Some(timer) = request.timer {
+            tables.request_wheel.reschedule(timer, cx.now + wait);
+        }
+        let segment = request.syn_ack(cx, false);
+        let listener = request.listener;
+        cx.counters.out_segs += 1;
+        cx.send_segment(segment);
+        if let Some(listen) = tables.connections.get_mut(listener).and_then(|tcb| tcb.listen.as_mut()) {
+            listen.undecided.retain(|other| *other != key);
+        }
+        true
+    }
+
+    /// A deferring listener says no: with a RST, an ICMP error, or nothing.
+    pub(crate) fn refuse_pending(&mut self, key: Key, reset: bool, unreachable: Option<IcmpUnreach>) -> bool {
+        if self.tables.requests.get(key).is_none_or(|request| !request.deferred) {
+            return false;
+        }
+        let Some(request) = self.remove_request(key, Cause::Refused, Initiator::Local) else { return false };
+        let Self { cx, ip, replies, .. } = self;
+        if reset {
+            let syn = request.syn();
+            send_reset(cx, &request.tuple, &syn);
+        }
+        if let Some(kind) = unreachable {
+            ip.unreachable(cx.now, &cx.cfg, &mut cx.counters.ip, kind, &request.quote, replies);
+        }
+        true
+    }
+}
+
+/// Bytes of a SYN that an ICMP error quotes: headers with all options.
+const QUOTE: usize = 128;

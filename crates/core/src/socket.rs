@@ -1,0 +1,784 @@
+//! What an application may do with a TCP socket, and exactly what it sees (section by section as a Linux socket behaves:
+//! `inet_stream_ops`, `tcp_sendmsg`, `tcp_recvmsg`, `tcp_poll`). Every front end is a thin shell around these calls.
+//!
+//! No call waits. Where Linux would sleep the result is [`Error::WouldBlock`], and an [`Event`](crate::Event) tells when
+//! to try again. A stored error is given once, by whichever call comes first.
+
+use crate::ctx::Ctx;
+use crate::demux::Found;
+use crate::error::Error;
+use crate::event::{ConnectionId, Ready, Transition};
+use crate::ip::IcmpUnreach;
+use crate::port::{self, Availability};
+use crate::slab::Key;
+use crate::stack::Stack;
+use crate::tcp::congestion::{Congestion, CongestionControl as _};
+use crate::tcp::info::TcpInfo;
+use crate::tcp::listen::Listen;
+use crate::tcp::options::{Knob, Options as Knobs, SocketOptions, TcpOption};
+use crate::tcp::set_state::set_state;
+use crate::tcp::state::{Cause, Initiator, State};
+use crate::tcp::tcb::{Is, Tcb, Tuple};
+use crate::time::Instant;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+/// A TCP socket of one stack. Valid until `tcp_close` or `tcp_abort`; afterwards calls give [`Error::BadHandle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TcpHandle(pub(crate) Key);
+
+impl TcpHandle {
+    /// A small number that no other live socket of the stack has: an index for the owner's tables. It is reused after
+    /// the socket is gone.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0.index() as usize
+    }
+}
+
+/// Which directions to shut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// `SHUT_RD`: reads give end of file once the queue is empty. Nothing is sent.
+    Read,
+    /// `SHUT_WR`: the FIN.
+    Write,
+    /// `SHUT_RDWR`.
+    Both,
+}
+
+/// A request at a deferring listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PendingId(Key);
+
+/// A connection request to decide on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingRequest {
+    /// For [`Stack::tcp_pending_accept`] and [`Stack::tcp_pending_refuse`].
+    pub id: PendingId,
+    /// Number of the connection that it may become.
+    pub connection: ConnectionId,
+    /// The address the peer wants.
+    pub local: SocketAddr,
+    /// The peer.
+    pub remote: SocketAddr,
+}
+
+/// How to refuse a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// RST: the peer sees ECONNREFUSED.
+    Reset,
+    /// An ICMP error: the peer sees EHOSTUNREACH, ENETUNREACH and the like.
+    Unreachable(IcmpUnreach),
+    /// Nothing: the peer repeats its SYN and times out.
+    Silent,
+}
+
+/// A connection that its application has let go and that still owes something to its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The connection's number.
+    pub id: ConnectionId,
+    /// This side.
+    pub local: SocketAddr,
+    /// The peer.
+    pub remote: SocketAddr,
+    /// FIN_WAIT_1, FIN_WAIT_2, CLOSING or LAST_ACK.
+    pub state: State,
+    /// Bytes written that the peer has not acknowledged.
+    pub undelivered: usize,
+    /// Our FIN is not acknowledged.
+    pub fin_unacked: bool,
+}
+
+impl Stack {
+    fn tcb(&self, h: TcpHandle) -> Result<&Tcb, Error> {
+        self.tables.connections.get(h.0).filter(|tcb| tcb.is(Is::OWNED)).ok_or(Error::BadHandle)
+    }
+
+    /// Runs `f` on an owned socket, then settles what it left.
+    fn act<R>(
+        &mut self,
+        h: TcpHandle,
+        f: impl FnOnce(&mut Tcb, &mut Ctx) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.tcb(h)?;
+        self.with(h.0, f).unwrap_or(Err(Error::BadHandle))
+    }
+
+    /// A new socket in CLOSED (`socket()`).
+    pub fn tcp_socket(&mut self) -> TcpHandle {
+        let Self { cx, tables, .. } = self;
+        let knobs = Knobs::new(&cx.cfg.tcp);
+        TcpHandle(tables.connections.insert_with(|key| Tcb::new(cx, key, knobs)))
+    }
+
+    /// Binds to a local address (`bind()`); port 0 takes a free ephemeral port. With [`TcpOption::AnyPort`] the port must
+    /// be 0 and stays open for all.
+    ///
+    /// # Errors
+    /// [`Error::AddrNotAvailable`]: not an address of this stack. [`Error::AddrInUse`]: taken, see
+    /// [`TcpOption::ReuseAddr`]. [`Error::InvalidInput`]: bound already, or a multicast address.
+    pub fn tcp_bind(&mut self, h: TcpHandle, local: SocketAddr) -> Result<(), Error> {
+        let tcb = self.tcb(h)?;
+        if tcb.state() != State::Closed || tcb.is(Is::BOUND) || tcb.is(Is::LEFT) {
+            return Err(Error::InvalidInput);
+        }
+        let local = canonical(local);
+        let ip = local.ip();
+        if !ip.is_unspecified() && !self.ip.may_use(&self.cx.cfg, ip) {
+            return Err(Error::AddrNotAvailable);
+        }
+        let any_port = tcb.knobs.has(Knob::ANY_PORT);
+        if any_port && local.port() != 0 {
+            return Err(Error::InvalidInput);
+        }
+        let port = match local.port() {
+            0 if any_port => 0,
+            0 => self.free_port(h.0, ip).ok_or(Error::AddrInUse)?,
+            port if self.tables.bind_conflicts(h.0, SocketAddr::new(ip, port), false) => {
+                return Err(Error::AddrInUse);
+            }
+            port => port,
+        };
+        if !any_port {
+            self.tables.bind(port, h.0);
+        }
+        if let Some(tcb) = self.tables.connections.get_mut(h.0) {
+            tcb.tuple.local = ip;
+            tcb.tuple.local_port = port;
+            tcb.is.insert(Is::BOUND);
+        }
+        Ok(())
+    }
+
+    /// A port that nobody is bound to, from a random start.
+    fn free_port(&mut self, key: Key, ip: IpAddr) -> Option<u16> {
+        let (low, high) = self.cx.cfg.ephemeral_ports;
+        let count = u32::from(high.saturating_sub(low)) + 1;
+        let start = self.cx.random() % count;
+        (0..count)
+            .map(|step| low + ((start + step) % count) as u16)
+            .find(|port| !self.tables.bind_conflicts(key, SocketAddr::new(ip, *port), true))
+    }
+
+    /// Listens for connections (`listen()`): `backlog` completed ones may wait plus one, and as many half-open ones. A
+    /// second call changes the backlog.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if the socket is connected; [`Error::AddrInUse`] if another socket listens there.
+    pub fn tcp_listen(&mut self, now: Instant, h: TcpHandle, backlog: usize) -> Result<(), Error> {
+        self.set_now(now);
+        let backlog = backlog.min(self.cx.cfg.tcp.somaxconn);
+        let tcb = self.tcb(h)?;
+        if tcb.state() == State::Listen {
+            return self.act(h, |tcb, _| {
+                if let Some(listen) = tcb.listen.as_mut() {
+                    listen.backlog = backlog;
+                }
+                Ok(())
+            });
+        }
+        if tcb.state() != State::Closed || tcb.is(Is::LEFT) {
+            return Err(Error::InvalidInput);
+        }
+        if !tcb.is(Is::BOUND) {
+            let local = SocketAddr::new(tcb.tuple.local, 0);
+            self.tcp_bind(h, local)?;
+        }
+        let tcb = self.tcb(h)?;
+        let (local, any_port) = (tcb.tuple.local_addr(), tcb.knobs.has(Knob::ANY_PORT));
+        if any_port {
+            self.tables.bind_any_port(h.0);
+        } else if self.listeners_clash(h.0, local) {
+            return Err(Error::AddrInUse);
+        }
+        self.act(h, |tcb, cx| {
+            tcb.listen = Some(Box::new(Listen { backlog, ..Listen::default() }));
+            set_state(tcb, cx, State::Listen, Cause::Listen, Initiator::Local);
+            Ok(())
+        })
+    }
+
+    /// Another listener on the same address, without `SO_REUSEPORT` on both.
+    fn listeners_clash(&self, key: Key, local: SocketAddr) -> bool {
+        self.tables.bind_conflicts(key, local, true)
+            && self.tables.connections.iter().any(|(other, tcb)| {
+                let me = self.tables.connections.get(key);
+                let shared =
+                    me.is_some_and(|me| me.knobs.has(Knob::REUSE_PORT)) && tcb.knobs.has(Knob::REUSE_PORT);
+                other != key
+                    && tcb.state() == State::Listen
+                    && tcb.tuple.local_port == local.port()
+                    && !shared
+                    && (tcb.tuple.local == local.ip()
+                        || tcb.tuple.local.is_unspecified()
+                        || local.ip().is_unspecified())
+            })
+    }
+
+    /// Opens a connection (`connect()`): the SYN is queued. It is open when the socket becomes [`Ready::OUT`] without
+    /// [`Ready::ERR`]; otherwise [`Stack::tcp_take_error`] says why not.
+    ///
+    /// # Errors
+    /// [`Error::InProgress`], [`Error::AlreadyConnected`], [`Error::InvalidInput`] (a listener),
+    /// [`Error::Prohibited`] (a broadcast or multicast peer, MUST-46), [`Error::NetworkUnreachable`] (no route),
+    /// [`Error::AddrNotAvailable`] (no port is left, or the four-tuple is taken).
+    pub fn tcp_connect(&mut self, now: Instant, h: TcpHandle, remote: SocketAddr) -> Result<(), Error> {
+        self.set_now(now);
+        let remote = canonical(remote);
+        let tcb = self.tcb(h)?;
+        match tcb.state() {
+            State::SynSent | State::SynReceived => return Err(Error::InProgress),
+            State::Listen => return Err(Error::InvalidInput),
+            State::Closed if !tcb.is(Is::LEFT) => {}
+            _ => return Err(Error::AlreadyConnected),
+        }
+        if remote.port() == 0 || remote.ip().is_unspecified() {
+            return Err(Error::AddrNotAvailable);
+        }
+        if self.ip.is_group(&self.cx.cfg, remote.ip()) {
+            return Err(Error::Prohibited);
+        }
+        let bound = tcb.is(Is::BOUND).then_some(tcb.tuple.local_addr());
+        let (source, path_mtu) = self.route(remote.ip())?;
+        let local = bound.map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified()).unwrap_or(source);
+        if local.is_ipv6() != remote.is_ipv6() {
+            return Err(Error::AddressFamily);
+        }
+        let mut tuple = Tuple {
+            local,
+            remote: remote.ip(),
+            local_port: bound.map_or(0, |addr| addr.port()),
+            remote_port: remote.port(),
+        };
+        let availability = if tuple.local_port == 0 {
+            let (port, availability) =
+                port::choose(&mut self.tables, &self.cx, &tuple).ok_or(Error::AddrNotAvailable)?;
+            tuple.local_port = port;
+            availability
+        } else {
+            port::availability(&self.tables, &self.cx, &tuple)
+        };
+        let inherited = match availability {
+            Availability::Taken => return Err(Error::AddrNotAvailable),
+            Availability::Free => None,
+            Availability::Reusable(found, inheritance) => {
+                self.remove_time_wait(found, Cause::TimeWaitReuse, Initiator::Local);
+                Some(inheritance)
+            }
+        };
+        self.act(h, |tcb, cx| {
+            tcb.tuple = tuple;
+            if let Some(inherited) = inherited {
+                tcb.ts_recent = inherited.ts_recent;
+                tcb.ts_recent_at = cx.now;
+            }
+            let iss = inherited.map_or_else(|| cx.isn(&tuple), |inherited| inherited.iss);
+            tcb.connect(cx, path_mtu, iss);
+            Ok(())
+        })?;
+        self.index_connection(h.0);
+        Ok(())
+    }
+
+    /// Takes a completed connection from a listener (`accept()`). Linux hands out connections that were reset while
+    /// they waited, and so does this.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`]; [`Error::InvalidInput`] if the socket does not listen.
+    pub fn tcp_accept(&mut self, h: TcpHandle) -> Result<TcpHandle, Error> {
+        let child = self.act(h, |tcb, _| {
+            let listen = tcb.listen.as_mut().ok_or(Error::InvalidInput)?;
+            listen.accept.pop_front().ok_or(Error::WouldBlock)
+        })?;
+        if let Some(tcb) = self.tables.connections.get_mut(child) {
+            tcb.is.remove(Is::UNACCEPTED);
+            tcb.is.insert(Is::OWNED);
+            tcb.parent = None;
+        }
+        Ok(TcpHandle(child))
+    }
+
+    /// The next request at a deferring listener ([`TcpOption::Defer`]); each is given once.
+    pub fn tcp_next_pending(&mut self, h: TcpHandle) -> Option<PendingRequest> {
+        let key = self
+            .act(h, |tcb, _| {
+                let listen = tcb.listen.as_mut().ok_or(Error::InvalidInput)?;
+                listen.undecided.pop_front().ok_or(Error::WouldBlock)
+            })
+            .ok()?;
+        let request = self.tables.requests.get(key)?;
+        Some(PendingRequest {
+            id: PendingId(key),
+            connection: request.id,
+            local: request.tuple.local_addr(),
+            remote: request.tuple.remote_addr(),
+        })
+    }
+
+    /// Goes on with a pending request: the SYN-ACK goes out, and when the peer answers, [`Stack::tcp_accept`] gives the
+    /// connection.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`] if the request is gone: the peer reset it, it was decided, it expired, or its listener closed.
+    pub fn tcp_pending_accept(&mut self, now: Instant, id: PendingId) -> Result<(), Error> {
+        self.set_now(now);
+        self.accept_pending(id.0).then_some(()).ok_or(Error::BadHandle)
+    }
+
+    /// Refuses a pending request.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`] if the request is gone.
+    pub fn tcp_pending_refuse(&mut self, now: Instant, id: PendingId, how: Refusal) -> Result<(), Error> {
+        self.set_now(now);
+        let (reset, unreachable) = match how {
+            Refusal::Reset => (true, None),
+            Refusal::Unreachable(kind) => (false, Some(kind)),
+            Refusal::Silent => (false, None),
+        };
+        self.refuse_pending(id.0, reset, unreachable).then_some(()).ok_or(Error::BadHandle)
+    }
+
+    /// Whether a pending request still waits for its decision: the peer may have given up.
+    #[must_use]
+    pub fn tcp_is_pending(&self, id: PendingId) -> bool {
+        self.tables.requests.get(id.0).is_some_and(|request| request.deferred)
+    }
+
+    /// Reads (`recv()`). `Ok(0)` is the end of the stream, or an empty `buf`.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`]; [`Error::NotConnected`]; the stored error once (RST, timeout), after the data that came
+    /// before it. After the peer's FIN an error never shows here.
+    pub fn tcp_read(&mut self, now: Instant, h: TcpHandle, buf: &mut [u8]) -> Result<usize, Error> {
+        self.set_now(now);
+        self.act(h, |tcb, cx| tcb.read(cx, buf))
+    }
+
+    /// Reads without taking (`MSG_PEEK`). As [`Stack::tcp_read`], but a stored error stays.
+    pub fn tcp_peek(&mut self, h: TcpHandle, buf: &mut [u8]) -> Result<usize, Error> {
+        self.act(h, |tcb, _| tcb.peek(buf))
+    }
+
+    /// Takes the urgent byte (`MSG_OOB`).
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] if it is announced and not here; [`Error::InvalidInput`] if there is none.
+    pub fn tcp_read_urgent(&mut self, h: TcpHandle) -> Result<u8, Error> {
+        self.act(h, |tcb, _| tcb.read_urgent())
+    }
+
+    /// Writes (`send()`); gives the number of bytes taken, at least 1 of a `buf` that is not empty.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`] while connecting or when the buffer is full; [`Error::BrokenPipe`] when nobody will read it
+    /// (with a stored error, that one first).
+    pub fn tcp_write(&mut self, now: Instant, h: TcpHandle, buf: &[u8]) -> Result<usize, Error> {
+        self.set_now(now);
+        self.act(h, |tcb, cx| tcb.write(cx, buf))
+    }
+
+    /// Shuts directions down (`shutdown()`). Shutting the sending direction queues the FIN.
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`].
+    pub fn tcp_shutdown(&mut self, now: Instant, h: TcpHandle, how: Shutdown) -> Result<(), Error> {
+        self.set_now(now);
+        let read = how != Shutdown::Write;
+        let write = how != Shutdown::Read;
+        let tcb = self.tcb(h)?;
+        match tcb.state() {
+            _ if tcb.is(Is::LEFT) => Err(Error::NotConnected),
+            State::Closed | State::TimeWait => Err(Error::NotConnected),
+            State::Listen => {
+                if read {
+                    self.stop_listening(h.0, Cause::Shutdown);
+                }
+                Ok(())
+            }
+            State::SynSent => self.act(h, |tcb, cx| {
+                tcb.disconnect(cx, Cause::Shutdown);
+                Ok(())
+            }),
+            _ => self.act(h, |tcb, cx| {
+                tcb.shutdown(cx, read, write);
+                cx.signal(tcb, Ready::IN | Ready::OUT | Ready::RDHUP);
+                Ok(())
+            }),
+        }
+    }
+
+    /// Closes (`close()`), at once: the handle is gone. What was written is still delivered, then the FIN; with unread
+    /// data or linger 0 the peer gets a RST instead. What is left belongs to nobody and ends within the bounds of
+    /// [`TcpConfig`](crate::TcpConfig): see [`Stack::orphans`].
+    pub fn tcp_close(&mut self, now: Instant, h: TcpHandle) {
+        self.set_now(now);
+        if self.tcb(h).is_err() {
+            return;
+        }
+        if self.tcb(h).is_ok_and(|tcb| tcb.state() == State::Listen) {
+            self.stop_listening(h.0, Cause::Close);
+        }
+        self.with(h.0, |tcb, cx| {
+            tcb.close(cx);
+            // A socket that never left CLOSED has nothing to settle but itself.
+            if tcb.state() == State::Closed {
+                tcb.is.insert(Is::LEFT);
+            }
+        });
+        self.free_if_unheld(h.0);
+    }
+
+    /// Aborts (RFC 9293 3.10.5; Linux `disconnect`, linger 0): a RST where the peer has a record, and everything queued
+    /// is dropped. The handle is gone.
+    pub fn tcp_abort(&mut self, now: Instant, h: TcpHandle) {
+        self.set_now(now);
+        if self.tcb(h).is_ok_and(|tcb| tcb.state() == State::Listen) {
+            self.stop_listening(h.0, Cause::Abort);
+        } else if self.tcb(h).is_ok() {
+            self.with(h.0, |tcb, cx| tcb.disconnect(cx, Cause::Abort));
+        }
+        self.tcp_close(now, h);
+    }
+
+    /// A listener ends: its half-open requests are forgotten, its unaccepted connections reset (note n1).
+    fn stop_listening(&mut self, key: Key, cause: Cause) {
+        let Some(tcb) = self.tables.connections.get_mut(key) else { return };
+        let Some(listen) = tcb.listen.take() else { return };
+        let port = tcb.tuple.local_port;
+        let requests: Vec<Key> = self
+            .tables
+            .requests
+            .iter()
+            .filter(|(_, request)| request.listener == key)
+            .map(|(request, _)| request)
+            .collect();
+        for request in requests {
+            self.remove_request(request, Cause::ListenerClosed, Initiator::Administrator);
+        }
+        for child in listen.accept {
+            self.with(child, |tcb, cx| {
+                tcb.is.remove(Is::UNACCEPTED);
+                if !tcb.is(Is::LEFT) {
+                    tcb.abort_with(cx, Cause::ListenerClosed);
+                }
+            });
+            self.free_if_unheld(child);
+        }
+        self.tables.unbind(port, key);
+        self.with(key, |tcb, cx| {
+            tcb.is.remove(Is::BOUND);
+            set_state(tcb, cx, State::Closed, cause, Initiator::Local);
+            // The socket may listen again.
+            tcb.is.remove(Is::LEFT);
+        });
+    }
+
+    /// The stored error (`SO_ERROR`), once.
+    pub fn tcp_take_error(&mut self, h: TcpHandle) -> Option<Error> {
+        self.act(h, |tcb, _| Ok(tcb.error.take())).ok().flatten()
+    }
+
+    /// What the socket is ready for (`poll()`).
+    #[must_use]
+    pub fn tcp_ready(&self, h: TcpHandle) -> Ready {
+        self.tcb(h).map_or(Ready::ERR | Ready::HUP, |tcb| tcb.ready())
+    }
+
+    /// Local address, once bound or connected.
+    #[must_use]
+    pub fn tcp_local_addr(&self, h: TcpHandle) -> Option<SocketAddr> {
+        self.tcb(h).ok().map(|tcb| tcb.tuple.local_addr())
+    }
+
+    /// The peer's address, once a connection was begun; it stays after the end.
+    #[must_use]
+    pub fn tcp_peer_addr(&self, h: TcpHandle) -> Option<SocketAddr> {
+        self.tcb(h).ok().map(|tcb| tcb.tuple.remote_addr()).filter(|addr| addr.port() != 0)
+    }
+
+    /// State; CLOSED when a TIME_WAIT record has taken over (as `TCP_INFO` on Linux).
+    #[must_use]
+    pub fn tcp_state(&self, h: TcpHandle) -> Option<State> {
+        self.tcb(h).ok().map(|tcb| if tcb.is(Is::LEFT) { State::Closed } else { tcb.state() })
+    }
+
+    /// The connection's number in traces.
+    #[must_use]
+    pub fn tcp_connection(&self, h: TcpHandle) -> Option<ConnectionId> {
+        self.tcb(h).ok().map(|tcb| tcb.id)
+    }
+
+    /// A snapshot of the connection.
+    #[must_use]
+    pub fn tcp_info(&self, h: TcpHandle) -> Option<TcpInfo> {
+        self.tcb(h).ok().map(|tcb| tcb.info(&self.cx))
+    }
+
+    /// The connection's last transitions, oldest first.
+    #[must_use]
+    pub fn tcp_history(&self, h: TcpHandle) -> Vec<Transition> {
+        self.tcb(h).map(|tcb| tcb.history.iter().collect()).unwrap_or_default()
+    }
+
+    /// Bytes written that the peer has not acknowledged, and 1 for a FIN (`SIOCOUTQ`).
+    #[must_use]
+    pub fn tcp_unacked(&self, h: TcpHandle) -> usize {
+        self.tcb(h).map_or(0, |tcb| tcb.owed())
+    }
+
+    /// Connections that nobody owns any more and that still owe data or a FIN to their peers, or wait for the peer's FIN.
+    pub fn orphans(&self) -> impl Iterator<Item = Orphan> + '_ {
+        self.tables.connections.iter().filter(|(_, tcb)| tcb.is(Is::ORPHAN)).map(|(_, tcb)| Orphan {
+            id: tcb.id,
+            local: tcb.tuple.local_addr(),
+            remote: tcb.tuple.remote_addr(),
+            state: tcb.state(),
+            undelivered: tcb.snd_buf.len(),
+            fin_unacked: tcb.is(Is::FIN_QUEUED) && !tcb.fin_acked(),
+        })
+    }
+
+    /// Aborts an orphan: a RST, and the record is gone. For an owner that has waited long enough.
+    pub fn abort_orphan(&mut self, now: Instant, id: ConnectionId) -> bool {
+        self.set_now(now);
+        let found = self.tables.connections.iter().find(|(_, tcb)| tcb.is(Is::ORPHAN) && tcb.id == id);
+        let Some((key, _)) = found else { return false };
+        self.with(key, |tcb, cx| tcb.abort_with(cx, Cause::Abort));
+        true
+    }
+
+    /// Sets an option (`setsockopt()`).
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if the value is out of range or comes too late; [`Error::NoSuchAlgorithm`].
+    pub fn tcp_set_option(&mut self, now: Instant, h: TcpHandle, option: TcpOption) -> Result<(), Error> {
+        self.set_now(now);
+        self.act(h, |tcb, cx| tcb.set_option(cx, &option))
+    }
+
+    /// The options' values.
+    #[must_use]
+    pub fn tcp_options(&self, h: TcpHandle) -> Option<SocketOptions> {
+        self.tcb(h).ok().map(|tcb| tcb.knobs.to_public(tcb.rcv_space.space.max(1)))
+    }
+}
+
+impl Tcb {
+    fn read(&mut self, cx: &mut Ctx, buf: &mut [u8]) -> Result<usize, Error> {
+        if self.state() == State::Listen {
+            return Err(Error::NotConnected);
+        }
+        let (readable, at_mark) = self.readable_before_mark();
+        if at_mark {
+            // The urgent byte is not part of the stream that is read.
+            self.rcv_buf.discard(&mut cx.pool, 1);
+            self.is.remove(Is::URGENT_PENDING);
+            return self.read(cx, buf);
+        }
+        let len = buf.len().min(readable);
+        if len > 0 {
+            let read = self.rcv_buf.read(&mut cx.pool, buf.get_mut(..len).unwrap_or_default());
+            self.after_read(cx, read);
+            return Ok(read);
+        }
+        if buf.is_empty() && readable > 0 {
+            return Ok(0);
+        }
+        self.read_nothing(|tcb| tcb.error.take())
+    }
+
+    fn peek(&self, buf: &mut [u8]) -> Result<usize, Error> {
+        if self.state() == State::Listen {
+            return Err(Error::NotConnected);
+        }
+        let (readable, at_mark) = self.readable_before_mark();
+        let skip = usize::from(at_mark);
+        let len = buf.len().min(readable - skip);
+        if len > 0 {
+            return Ok(self.rcv_buf.peek(skip, buf.get_mut(..len).unwrap_or_default()));
+        }
+        if self.is(Is::DONE) || self.error.is_none() && self.is(Is::RCV_SHUT) {
+            return Ok(0);
+        }
+        match self.error {
+            Some(error) => Err(error),
+            None if matches!(self.state(), State::Closed | State::TimeWait) => Err(Error::NotConnected),
+            None => Err(Error::WouldBlock),
+        }
+    }
+
+    /// The queue is empty: why (Linux `tcp_recvmsg_locked`).
+    fn read_nothing(&mut self, take: impl FnOnce(&mut Self) -> Option<Error>) -> Result<usize, Error> {
+        if self.is(Is::DONE) {
+            return Ok(0);
+        }
+        if let Some(error) = take(self) {
+            return Err(error);
+        }
+        if self.is(Is::RCV_SHUT) {
+            return Ok(0);
+        }
+        match self.state() {
+            State::Closed => Err(Error::NotConnected),
+            _ => Err(Error::WouldBlock),
+        }
+    }
+
+    /// Room was made: tell the peer if it matters (Linux `tcp_cleanup_rbuf`).
+    fn after_read(&mut self, cx: &mut Ctx, n: usize) {
+        if self.is(Is::URGENT_PENDING) && self.urg_seq.before(self.rcv_seq(self.rcv_buf.read_pos())) {
+            self.is.remove(Is::URGENT_PENDING);
+        }
+        if matches!(self.state(), State::Closed | State::TimeWait) {
+            return;
+        }
+        self.adjust_rcv_space(cx, n);
+        let owed = self.is(Is::ACK_SCHEDULED)
+            && (self.rcv_nxt.distance_from(self.rcv_wup) > u32::from(self.delack.rcv_mss)
+                || (!self.is(Is::PINGPONG) && self.rcv_buf.readable() == 0));
+        if owed || self.window_update_due() {
+            self.is.insert(Is::ACK_NOW);
+            cx.want_output(self);
+        }
+    }
+
+    fn read_urgent(&mut self) -> Result<u8, Error> {
+        if self.knobs.has(Knob::OOB_INLINE) || !self.is(Is::URGENT_PENDING) && !self.is(Is::URGENT_VALID) {
+            return Err(Error::InvalidInput);
+        }
+        if self.is(Is::URGENT_VALID) {
+            self.is.remove(Is::URGENT_VALID);
+            return Ok(self.urg_byte);
+        }
+        if self.is(Is::DONE) || self.state() == State::Closed {
+            return Err(Error::InvalidInput);
+        }
+        Err(Error::WouldBlock)
+    }
+
+    /// Linux `tcp_sendmsg_locked`, `sk_stream_wait_connect`, `sk_stream_error`.
+    fn write(&mut self, cx: &mut Ctx, buf: &[u8]) -> Result<usize, Error> {
+        match self.state() {
+            State::Established | State::CloseWait if !self.is(Is::LEFT) => {}
+            State::SynSent | State::SynReceived if self.error.is_none() && !self.is(Is::SND_SHUT) => {
+                return Err(Error::WouldBlock);
+            }
+            _ => return Err(self.error.take().unwrap_or(Error::BrokenPipe)),
+        }
+        if self.error.is_some() || self.is(Is::SND_SHUT) {
+            return Err(self.error.take().unwrap_or(Error::BrokenPipe));
+        }
+        let room = self.send_space();
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let taken = self.snd_buf.push(&mut cx.pool, buf.get(..buf.len().min(room)).unwrap_or_default());
+        if taken < buf.len() {
+            self.is.insert(Is::WANT_SPACE);
+        }
+        if taken == 0 {
+            return Err(Error::WouldBlock);
+        }
+        cx.want_output(self);
+        Ok(taken)
+    }
+
+    /// Linux `tcp_poll`.
+    pub(crate) fn ready(&self) -> Ready {
+        let state = self.state();
+        let mut ready = Ready::empty();
+        if state == State::Listen {
+            if let Some(listen) = &self.listen {
+                ready.set(Ready::IN, !listen.accept.is_empty());
+                ready.set(Ready::PENDING, !listen.undecided.is_empty());
+            }
+            return ready;
+        }
+        if self.is_shut_both() || matches!(state, State::Closed | State::TimeWait) {
+            ready |= Ready::HUP;
+        }
+        if self.is(Is::RCV_SHUT) {
+            ready |= Ready::IN | Ready::RDHUP;
+        }
+        if !matches!(state, State::SynSent | State::SynReceived) {
+            ready.set(Ready::IN, ready.contains(Ready::IN) || self.rcv_buf.readable() > 0);
+            let writable = self.is(Is::SND_SHUT) || self.send_space() >= self.knobs.send_buffer as usize / 3;
+            ready.set(Ready::OUT, writable);
+        }
+        ready.set(Ready::ERR, self.error.is_some());
+        ready.set(Ready::PRI, self.is(Is::URGENT_VALID));
+        ready
+    }
+
+    /// Bytes and FIN that the peer has not acknowledged.
+    pub(crate) fn owed(&self) -> usize {
+        self.snd_buf.len() + usize::from(self.is(Is::FIN_QUEUED) && !self.is(Is::LEFT) && !self.fin_acked())
+    }
+
+    fn set_option(&mut self, cx: &mut Ctx, option: &TcpOption) -> Result<(), Error> {
+        let opened = self.state() != State::Closed;
+        match option {
+            TcpOption::Congestion(name) => {
+                let mut fresh =
+                    Congestion::by_name(name, u32::from(self.mss), cx.now).ok_or(Error::NoSuchAlgorithm)?;
+                fresh.set_cwnd(self.congestion.cwnd());
+                self.congestion = fresh;
+                return Ok(());
+            }
+            TcpOption::QuickAck(on) => {
+                if *on {
+                    self.enter_quick_ack(u8::MAX);
+                    self.ack_snd_check(cx);
+                } else {
+                    self.delack.quick = 0;
+                    self.is.insert(Is::PINGPONG);
+                }
+                return Ok(());
+            }
+            TcpOption::MaxSeg(_) | TcpOption::AnyPort(_) | TcpOption::Defer(_) if opened => {
+                return Err(Error::InvalidInput);
+            }
+            _ => {}
+        }
+        self.knobs.set(&cx.cfg.tcp, option)?;
+        match option {
+            TcpOption::NoDelay(true) | TcpOption::Cork(false) if self.has_unsent() => {
+                self.is.insert(Is::PUSH_PENDING);
+                cx.want_output(self);
+            }
+            TcpOption::KeepAlive(_) | TcpOption::KeepIdle(_) => self.arm_keepalive(cx),
+            TcpOption::RecvBuffer(_) if opened => self.rcv_space.space = self.knobs.recv_buffer,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// An IPv4 address in IPv6 clothes is an IPv4 address.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+impl Stack {
+    /// Who keeps a four-tuple: for tests and for tools.
+    #[must_use]
+    pub fn tcp_record_state(&self, local: SocketAddr, remote: SocketAddr) -> Option<State> {
+        let tuple = Tuple {
+            local: local.ip(),
+            remote: remote.ip(),
+            local_port: local.port(),
+            remote_port: remote.port(),
+        };
+        match self.tables.find(&self.cx, &tuple)? {
+            Found::Connection(key) => self.tables.connections.get(key).map(Tcb::state),
+            Found::Request(key) => self.tables.requests.get(key).map(|request| request.current.get()),
+            Found::TimeWait4(key) => self.tables.time_wait4.get(key).map(|record| record.state()),
+            Found::TimeWait6(key) => self.tables.time_wait6.get(key).map(|record| record.state()),
+        }
+    }
+}

@@ -1,0 +1,593 @@
+//! The stack: packets in, packets out, time, events. The way of a segment is `receive` → IP input → four-tuple look-up →
+//! the connection's state machine; answers leave through `transmit`. No layer calls back up.
+
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::ctx::{Ctx, OutItem};
+use crate::demux::{Found, Tables};
+use crate::event::{Event, Ready, TransitionEvent};
+use crate::ip::{Datagram, IcmpError, IcmpErrorKind, Ip, Received, Replies};
+use crate::slab::Key;
+use crate::socket::TcpHandle;
+use crate::tcp::reset::send_reset;
+use crate::tcp::segment::{Seg, Verdict};
+use crate::tcp::set_state::set_state;
+use crate::tcp::state::{Cause, Initiator, State};
+use crate::tcp::tcb::{Is, Successor, Tcb, Tuple};
+use crate::tcp::time_wait::{Address, Record, TwAction};
+use crate::time::Instant;
+use crate::udp::{Udp, UdpEnv, UdpHandle};
+use alloc::collections::VecDeque;
+use core::net::IpAddr;
+use lastack_wire::ip::protocol;
+use lastack_wire::tcp::{self, Segment};
+use lastack_wire::{Capabilities, PacketMeta};
+
+/// Packets of one connection that leave before another's turn.
+const OUTPUT_QUANTUM: u32 = 16;
+
+/// Number of records by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Full records: sockets of any state, unaccepted children and orphans.
+    pub sockets: usize,
+    /// Of those, connections that nobody owns any more.
+    pub orphans: usize,
+    /// Half-open requests.
+    pub requests: usize,
+    /// TIME_WAIT and ownerless FIN_WAIT_2 records.
+    pub time_wait: usize,
+    /// UDP sockets.
+    pub udp: usize,
+    /// Bytes of socket buffers in use.
+    pub buffer_bytes: usize,
+}
+
+/// A TCP/IP stack. See the crate's documentation for the contract.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    pub(crate) cx: Ctx,
+    pub(crate) tables: Tables,
+    pub(crate) ip: Ip,
+    pub(crate) udp: Udp,
+    pub(crate) replies: Replies,
+    pub(crate) udp_news: VecDeque<(UdpHandle, Ready)>,
+    /// Packets that the connection at the head of the queue has sent in its turn.
+    turn: u32,
+}
+
+impl Stack {
+    /// A stack on a device with `caps`. `seed` is 32 bytes of randomness: initial sequence numbers, ports and table keys
+    /// come from it, so it must not be known to a peer; with the same seed and the same calls everything repeats.
+    #[must_use]
+    pub fn new(config: Config, caps: Capabilities, seed: [u8; 32], now: Instant) -> Self {
+        let replies = Replies::new(config.reply_queue_limit);
+        let cx = Ctx::new(config, caps, seed, now);
+        let ip = Ip::new(&cx.cfg, caps, cx.secrets.ip);
+        Self {
+            tables: Tables::new(&cx),
+            udp: Udp::new(cx.secrets.ip),
+            ip,
+            replies,
+            udp_news: VecDeque::new(),
+            turn: 0,
+            cx,
+        }
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.cx.cfg
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.cx.counters
+    }
+
+    /// Number of records by kind.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            sockets: self.tables.connections.len(),
+            orphans: self.cx.orphans,
+            requests: self.tables.requests.len(),
+            time_wait: self.tables.time_wait_len(),
+            udp: self.udp.count(),
+            buffer_bytes: self.cx.pool.allocated(),
+        }
+    }
+
+    /// No record of any kind and nothing waiting to be sent: dropping the stack now loses nothing.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let counts = self.counts();
+        counts.sockets == 0
+            && counts.requests == 0
+            && counts.time_wait == 0
+            && self.cx.out.is_empty()
+            && self.replies.is_empty()
+            && self.udp.is_idle()
+            && self.ip.is_idle()
+    }
+
+    /// Time moves on, never back.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.cx.now = self.cx.now.max(now);
+    }
+
+    /// Takes in one packet: a whole IP packet, without link header. Answers wait for [`Stack::transmit`].
+    pub fn receive(&mut self, now: Instant, meta: &PacketMeta, packet: &[u8]) {
+        self.set_now(now);
+        let Self { cx, ip, replies, .. } = self;
+        match ip.receive(cx.now, &cx.cfg, &mut cx.counters.ip, meta, packet, replies) {
+            Received::Upper(datagram) if datagram.protocol == protocol::TCP => {
+                let gso_size = meta.gso.map_or(0, |gso| gso.size);
+                self.receive_tcp(&datagram, gso_size);
+            }
+            Received::Upper(datagram) => self.receive_udp(&datagram),
+            Received::IcmpError(error) => self.receive_icmp_error(&error),
+            Received::Consumed => {}
+        }
+        self.cx.counters.reply_queue_drops += self.replies.take_dropped();
+    }
+
+    fn receive_udp(&mut self, datagram: &Datagram<'_>) {
+        let Self { cx, ip, replies, udp, udp_news, .. } = self;
+        let mut env = UdpEnv {
+            now: cx.now,
+            cfg: &cx.cfg,
+            ip,
+            ip_counters: &mut cx.counters.ip,
+            counters: &mut cx.counters.udp,
+            replies,
+        };
+        udp.receive(&mut env, datagram, &mut |handle, ready| note_udp(udp_news, handle, ready));
+    }
+
+    fn receive_tcp(&mut self, datagram: &Datagram<'_>, gso_size: u16) {
+        self.cx.counters.in_segs += 1;
+        let Ok(segment) = Segment::parse(&datagram.payload) else {
+            self.cx.counters.in_errs += 1;
+            return;
+        };
+        if !datagram.checksum_trusted && !tcp::verify_checksum(datagram.src, datagram.dst, &datagram.payload)
+        {
+            self.cx.counters.in_csum_errors += 1;
+            self.cx.counters.in_errs += 1;
+            return;
+        }
+        // MUST-57: nothing that was sent to more than one, or from port 0 nobody can be answered at.
+        if !datagram.unicast {
+            return;
+        }
+        let tuple = Tuple {
+            local: datagram.dst,
+            remote: datagram.src,
+            local_port: segment.dst_port,
+            remote_port: segment.src_port,
+        };
+        let seg = Seg::new(&segment, gso_size);
+        match self.tables.find(&self.cx, &tuple) {
+            Some(Found::Connection(key)) => self.connection_segment(key, &tuple, &seg),
+            Some(Found::Request(key)) => self.request_segment(key, &tuple, &seg, datagram),
+            Some(found) => self.time_wait_segment(found, &tuple, &seg, datagram),
+            None => self.listener_segment(&tuple, &seg, datagram, None),
+        }
+    }
+
+    /// A segment for a full record.
+    pub(crate) fn connection_segment(&mut self, key: Key, tuple: &Tuple, seg: &Seg<'_>) {
+        let Self { cx, tables, .. } = self;
+        let Some(tcb) = tables.connections.get_mut(key) else { return };
+        tcb.stats.segs_in = tcb.stats.segs_in.wrapping_add(1);
+        let verdict = if tcb.state() == State::Established {
+            tcb.rcv_established(cx, seg)
+        } else {
+            tcb.rcv_state_process(cx, seg)
+        };
+        tcb.last_received = cx.now;
+        if verdict == Verdict::Reset {
+            send_reset(cx, tuple, seg);
+        }
+        if tcb.is(Is::LEFT) {
+            self.settle(key);
+        }
+    }
+
+    /// After a record has left its life: takes it out of the tables, lets its successor take over, and frees it if
+    /// nobody holds it.
+    pub(crate) fn settle(&mut self, key: Key) {
+        let Self { cx, tables, .. } = self;
+        let Some(tcb) = tables.connections.get_mut(key) else { return };
+        if !tcb.is(Is::LEFT) {
+            return;
+        }
+        let tuple = tcb.tuple;
+        let (indexed, orphan) = (tcb.is(Is::INDEXED), tcb.is(Is::ORPHAN));
+        tcb.is.remove(Is::INDEXED | Is::ORPHAN);
+        let successor = tcb.successor.take();
+        if indexed {
+            tables.unindex(cx, &tuple, Found::Connection(key));
+        }
+        if orphan {
+            cx.orphans = cx.orphans.saturating_sub(1);
+        }
+        if let Some(successor) = successor {
+            self.succeed(key, successor);
+        }
+        self.free_if_unheld(key);
+    }
+
+    pub(crate) fn free_if_unheld(&mut self, key: Key) {
+        let Self { cx, tables, .. } = self;
+        let Some(tcb) = tables.connections.get_mut(key) else { return };
+        if tcb.is(Is::OWNED) || tcb.is(Is::UNACCEPTED) || !tcb.is(Is::LEFT) {
+            return;
+        }
+        tcb.rcv_buf.clear(&mut cx.pool);
+        tcb.timers.clear_all(&mut cx.wheel);
+        if tcb.is(Is::BOUND) {
+            let port = tcb.tuple.local_port;
+            tables.unbind(port, key);
+        }
+        tables.connections.remove(key);
+        // News of sockets that are gone pile up only if nobody polls events.
+        if cx.news.len() > 4096 && cx.news.len() > 2 * tables.connections.len() {
+            cx.news.retain(|key| tables.connections.get(*key).is_some());
+        }
+    }
+
+    /// Makes the small record, or ends the connection at once when there are too many (`tcp_max_tw_buckets`).
+    fn succeed(&mut self, key: Key, successor: Successor) {
+        let Self { cx, tables, .. } = self;
+        let Some(tcb) = tables.connections.get_mut(key) else { return };
+        if tables.time_wait4.len() + tables.time_wait6.len() >= cx.cfg.tcp.max_time_wait {
+            set_state(tcb, cx, State::Closed, Cause::TimeWaitLimit, Initiator::Administrator);
+            return;
+        }
+        let current = tcb.current;
+        let deadline = cx.now + successor.lifetime;
+        let (tuple, found) = if tcb.tuple.is_ipv6() {
+            let Some(record) = Record::new(cx, tcb, successor, current) else { return };
+            let key = tables.time_wait6.insert(record);
+            let timer = tables.time_wait_wheel.insert(deadline, Found::TimeWait6(key).to_timer());
+            tables.time_wait6.get_mut(key).map(|record| record.timer = Some(timer));
+            (tcb.tuple, Found::TimeWait6(key))
+        } else {
+            let Some(record) = Record::new(cx, tcb, successor, current) else { return };
+            let key = tables.time_wait4.insert(record);
+            let timer = tables.time_wait_wheel.insert(deadline, Found::TimeWait4(key).to_timer());
+            tables.time_wait4.get_mut(key).map(|record| record.timer = Some(timer));
+            (tcb.tuple, Found::TimeWait4(key))
+        };
+        cx.counters.time_wait_made += 1;
+        tables.index(cx, &tuple, found);
+    }
+
+    fn time_wait_segment(&mut self, found: Found, tuple: &Tuple, seg: &Seg<'_>, datagram: &Datagram<'_>) {
+        let Self { cx, tables, .. } = self;
+        let action = match found {
+            Found::TimeWait4(key) => tables.time_wait4.get_mut(key).map(|record| record.arrive(cx, seg)),
+            Found::TimeWait6(key) => tables.time_wait6.get_mut(key).map(|record| record.arrive(cx, seg)),
+            Found::Connection(_) | Found::Request(_) => None,
+        };
+        match action {
+            Some(TwAction::Syn { iss }) => {
+                if tables.listener(cx, tuple).is_some() {
+                    self.remove_time_wait(found, Cause::TimeWaitReuse, Initiator::Peer);
+                    self.listener_segment(tuple, seg, datagram, Some(iss));
+                } else {
+                    let action = match found {
+                        Found::TimeWait4(key) => {
+                            tables.time_wait4.get_mut(key).map(|record| record.refuse(cx, seg, false))
+                        }
+                        Found::TimeWait6(key) => {
+                            tables.time_wait6.get_mut(key).map(|record| record.refuse(cx, seg, false))
+                        }
+                        Found::Connection(_) | Found::Request(_) => None,
+                    };
+                    self.time_wait_action(found, tuple, seg, action);
+                }
+            }
+            action => self.time_wait_action(found, tuple, seg, action),
+        }
+    }
+
+    fn time_wait_action(&mut self, found: Found, tuple: &Tuple, seg: &Seg<'_>, action: Option<TwAction>) {
+        match action {
+            Some(TwAction::Restart(time)) => self.restart_time_wait(found, time),
+            Some(TwAction::Ack(restart)) => {
+                let Self { cx, tables, .. } = self;
+                let ack = match found {
+                    Found::TimeWait4(key) => tables.time_wait4.get(key).map(|record| record.ack(cx)),
+                    Found::TimeWait6(key) => tables.time_wait6.get(key).map(|record| record.ack(cx)),
+                    Found::Connection(_) | Found::Request(_) => None,
+                };
+                if let Some(ack) = ack {
+                    cx.counters.out_segs += 1;
+                    cx.send_segment(ack);
+                }
+                if let Some(time) = restart {
+                    self.restart_time_wait(found, time);
+                }
+            }
+            Some(TwAction::Kill { cause, reset }) => {
+                self.remove_time_wait(found, cause, Initiator::Peer);
+                if reset {
+                    send_reset(&mut self.cx, tuple, seg);
+                }
+            }
+            Some(TwAction::Nothing | TwAction::Syn { .. }) | None => {}
+        }
+    }
+
+    fn restart_time_wait(&mut self, found: Found, time: core::time::Duration) {
+        let deadline = self.cx.now + time;
+        let tables = &mut self.tables;
+        let timer = match found {
+            Found::TimeWait4(key) => tables.time_wait4.get(key).and_then(|record| record.timer),
+            Found::TimeWait6(key) => tables.time_wait6.get(key).and_then(|record| record.timer),
+            Found::Connection(_) | Found::Request(_) => None,
+        };
+        if let Some(timer) = timer {
+            tables.time_wait_wheel.reschedule(timer, deadline);
+        }
+    }
+
+    /// A small record ends.
+    pub(crate) fn remove_time_wait(&mut self, found: Found, cause: Cause, initiator: Initiator) {
+        fn end<A: Address>(
+            cx: &mut Ctx,
+            record: &mut Record<A>,
+            cause: Cause,
+            initiator: Initiator,
+        ) -> Tuple {
+            record.leave(cx, cause, initiator);
+            record.tuple()
+        }
+        let Self { cx, tables, .. } = self;
+        let tuple = match found {
+            Found::TimeWait4(key) => {
+                tables.time_wait4.get_mut(key).map(|record| end(cx, record, cause, initiator))
+            }
+            Found::TimeWait6(key) => {
+                tables.time_wait6.get_mut(key).map(|record| end(cx, record, cause, initiator))
+            }
+            Found::Connection(_) | Found::Request(_) => None,
+        };
+        let Some(tuple) = tuple else { return };
+        tables.unindex(cx, &tuple, found);
+        let timer = match found {
+            Found::TimeWait4(key) => tables.time_wait4.remove(key).and_then(|record| record.timer),
+            Found::TimeWait6(key) => tables.time_wait6.remove(key).and_then(|record| record.timer),
+            Found::Connection(_) | Found::Request(_) => None,
+        };
+        if let Some(timer) = timer {
+            tables.time_wait_wheel.remove(timer);
+        }
+    }
+
+    fn receive_icmp_error(&mut self, error: &IcmpError) {
+        if error.protocol != protocol::TCP {
+            let Self { cx, ip, udp, udp_news, .. } = self;
+            udp.icmp_error(cx.now, ip, error, &mut |handle, ready| note_udp(udp_news, handle, ready));
+            return;
+        }
+        let tuple = Tuple {
+            local: error.local.ip(),
+            remote: error.remote.ip(),
+            local_port: error.local.port(),
+            remote_port: error.remote.port(),
+        };
+        let Some(seq) = error.seq else { return };
+        match self.tables.find(&self.cx, &tuple) {
+            Some(Found::Connection(key)) => self.connection_icmp(key, error, seq),
+            Some(Found::Request(key)) => {
+                let soft = matches!(
+                    error.kind,
+                    IcmpErrorKind::NetUnreachable
+                        | IcmpErrorKind::HostUnreachable
+                        | IcmpErrorKind::TimeExceeded
+                        | IcmpErrorKind::ParameterProblem
+                );
+                let ours = self.tables.requests.get(key).is_some_and(|request| request.iss == seq);
+                if soft && ours {
+                    self.remove_request(key, Cause::Icmp, Initiator::Administrator);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn connection_icmp(&mut self, key: Key, error: &IcmpError, seq: lastack_wire::SeqNumber) {
+        let Self { cx, tables, ip, .. } = self;
+        let Some(tcb) = tables.connections.get_mut(key) else { return };
+        if !tcb.quotes_flight(seq) {
+            cx.counters.icmp_out_of_window += 1;
+            return;
+        }
+        match error.kind {
+            IcmpErrorKind::FragNeeded { .. } | IcmpErrorKind::PacketTooBig { .. } => {
+                if let Some(mtu) = ip.learn_path_mtu(cx.now, error) {
+                    tcb.mtu_reduced(cx, mtu);
+                }
+            }
+            kind => {
+                let unreachable =
+                    matches!(kind, IcmpErrorKind::NetUnreachable | IcmpErrorKind::HostUnreachable);
+                tcb.icmp_error(cx, error.error(), seq, unreachable);
+            }
+        }
+        self.settle(key);
+    }
+
+    /// Writes the next packet into `frame` and says how long it is and what the device has to finish. `None`: nothing to
+    /// send. `frame` should hold the largest packet that the capabilities allow; a packet that does not fit is dropped.
+    pub fn transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+        self.set_now(now);
+        while let Some(packet) = self.replies.pop() {
+            if let Some(place) = frame.get_mut(..packet.len()) {
+                place.copy_from_slice(&packet);
+                return Some((packet.len(), PacketMeta::default()));
+            }
+        }
+        while let Some(item) = self.cx.out.front().copied() {
+            match item {
+                OutItem::Segment => {
+                    self.cx.out.pop_front();
+                    let segment = self.cx.segments.pop_front();
+                    let offload = self.cx.caps.tx_checksum;
+                    if let Some(sent) = segment.and_then(|segment| segment.emit(offload, frame)) {
+                        return Some(sent);
+                    }
+                }
+                OutItem::Connection(key) => {
+                    if let Some(sent) = self.transmit_connection(key, frame) {
+                        return Some(sent);
+                    }
+                }
+            }
+        }
+        let Self { cx, ip, udp, udp_news, .. } = self;
+        let counters = &mut cx.counters;
+        udp.transmit(cx.now, &cx.cfg, ip, &mut counters.ip, &mut counters.udp, frame, &mut |handle, ready| {
+            note_udp(udp_news, handle, ready);
+        })
+    }
+
+    /// A turn of the connection at the head of the output queue.
+    fn transmit_connection(&mut self, key: Key, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+        let Self { cx, tables, turn, .. } = self;
+        let sent = tables.connections.get_mut(key).and_then(|tcb| {
+            let sent = tcb.output(cx, frame);
+            if sent.is_none() {
+                tcb.is.remove(Is::QUEUED);
+                tcb.arm_probe_if_stuck(cx);
+            }
+            sent
+        });
+        if sent.is_none() {
+            cx.out.pop_front();
+            *turn = 0;
+            return None;
+        }
+        *turn += 1;
+        if *turn >= OUTPUT_QUANTUM {
+            cx.out.rotate_left(1);
+            *turn = 0;
+        }
+        sent
+    }
+
+    /// When [`Stack::handle_timeout`] has to be called at the latest; `None`: no timer is armed. It may come early and
+    /// find nothing to do; calling it then and asking again converges on the true deadline.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        [
+            self.cx.wheel.next_deadline(),
+            self.tables.request_wheel.next_deadline(),
+            self.tables.time_wait_wheel.next_deadline(),
+            self.ip.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Lets time act: retransmissions, probes, ends of TIME_WAIT and the like.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.set_now(now);
+        while let Some(bits) = self.cx.wheel.pop_expired(now) {
+            let Some(key) = Key::from_u64(bits) else { continue };
+            let Self { cx, tables, .. } = self;
+            match tables.connections.get_mut(key) {
+                Some(tcb) => tcb.on_timer(cx),
+                None => cx.counters.stale_handles += 1,
+            }
+            self.settle(key);
+        }
+        while let Some(bits) = self.tables.request_wheel.pop_expired(now) {
+            if let Some(key) = Key::from_u64(bits) {
+                self.request_timer(key);
+            }
+        }
+        while let Some(bits) = self.tables.time_wait_wheel.pop_expired(now) {
+            self.time_wait_timer(bits);
+        }
+        let Self { cx, ip, replies, .. } = self;
+        ip.handle_timeout(cx.now, &cx.cfg, &mut cx.counters.ip, replies);
+    }
+
+    fn time_wait_timer(&mut self, bits: u64) {
+        let Some(found) = Found::from_timer(bits) else { return };
+        let state = match found {
+            Found::TimeWait4(key) => self.tables.time_wait4.get_mut(key).map(|record| {
+                record.timer = None;
+                record.state()
+            }),
+            Found::TimeWait6(key) => self.tables.time_wait6.get_mut(key).map(|record| {
+                record.timer = None;
+                record.state()
+            }),
+            Found::Connection(_) | Found::Request(_) => None,
+        };
+        let cause = match state {
+            Some(State::FinWait2) => Cause::FinWait2Timeout,
+            Some(_) => Cause::TimeWaitExpired,
+            None => return,
+        };
+        self.remove_time_wait(found, cause, Initiator::Timer);
+    }
+
+    /// The next socket that is worth a look.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        while let Some(key) = self.cx.news.pop_front() {
+            if let Some(tcb) = self.tables.connections.get_mut(key) {
+                tcb.is.remove(Is::SIGNALLED);
+                let ready = core::mem::take(&mut tcb.news);
+                return Some(Event::Tcp(TcpHandle(key), ready));
+            }
+        }
+        self.udp_news.pop_front().map(|(handle, ready)| Event::Udp(handle, ready))
+    }
+
+    /// The next change of state, if [`Config::trace_transitions`] is set.
+    pub fn poll_transition(&mut self) -> Option<TransitionEvent> {
+        self.cx.traced.pop_front()
+    }
+
+    /// Puts a full record into the four-tuple table.
+    pub(crate) fn index_connection(&mut self, key: Key) {
+        let Self { cx, tables, .. } = self;
+        if let Some(tcb) = tables.connections.get_mut(key) {
+            tcb.is.insert(Is::INDEXED);
+            let tuple = tcb.tuple;
+            tables.index(cx, &tuple, Found::Connection(key));
+        }
+    }
+
+    /// Runs `f` on a socket and settles what it left.
+    pub(crate) fn with<R>(&mut self, key: Key, f: impl FnOnce(&mut Tcb, &mut Ctx) -> R) -> Option<R> {
+        let Self { cx, tables, .. } = self;
+        let result = tables.connections.get_mut(key).map(|tcb| f(tcb, cx));
+        self.settle(key);
+        result
+    }
+
+    /// The source address for `remote`, and the path MTU.
+    pub(crate) fn route(&mut self, remote: IpAddr) -> Result<(IpAddr, u16), crate::Error> {
+        let source = self.ip.source_for(&self.cx.cfg, remote)?;
+        Ok((source, self.ip.path_mtu(self.cx.now, remote)))
+    }
+}
+
+/// Notes that a UDP socket is worth a look, once per socket.
+pub(crate) fn note_udp(news: &mut VecDeque<(UdpHandle, Ready)>, handle: UdpHandle, ready: Ready) {
+    match news.iter_mut().find(|(other, _)| *other == handle) {
+        Some((_, flags)) => *flags |= ready,
+        None => news.push_back((handle, ready)),
+    }
+}

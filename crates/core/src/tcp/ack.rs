@@ -1,0 +1,258 @@
+//! Acknowledgements: what they free, what they measure, what they tell of loss (RFC 9293 3.10.7.4 step five, RFC 5681,
+//! RFC 6582; Linux `tcp_ack`).
+
+use super::congestion::{AckSample, CongestionContext, CongestionControl as _, CongestionEvent};
+use super::segment::Seg;
+use super::tcb::{Is, Recovery, SentFlags, Tcb};
+use super::timers::Timer;
+use crate::ctx::Ctx;
+use crate::event::Ready;
+use core::time::Duration;
+use lastack_wire::SeqNumber;
+use lastack_wire::tcp::Flags;
+
+/// Duplicate ACKs that stand for a loss (RFC 5681 2).
+const DUP_THRESH: u16 = 3;
+
+/// What an acknowledgement number was worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AckResult {
+    /// In [SND.UNA, SND.NXT]: used.
+    Accepted,
+    /// Below SND.UNA by no more than the largest window: a late segment; its text is still good.
+    Old,
+    /// Below SND.UNA - MAX.SND.WND (RFC 5961 5.2): blind injection, or very late.
+    TooOld,
+    /// Beyond SND.NXT: acknowledges what was never sent.
+    Unsent,
+}
+
+impl Tcb {
+    /// Takes in the acknowledgement and the window of a segment.
+    pub(crate) fn tcp_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> AckResult {
+        let prior_una = self.snd_una;
+        if seg.ack.before(prior_una) {
+            let bound = self.max_window.min(u32::try_from(self.stats.bytes_acked).unwrap_or(u32::MAX));
+            return if seg.ack.before(prior_una - bound) { AckResult::TooOld } else { AckResult::Old };
+        }
+        if seg.ack.after(self.snd_nxt) {
+            return AckResult::Unsent;
+        }
+        self.update_ts_recent(cx, seg);
+        let window_changed = self.update_send_window(seg);
+        self.soft_error = None;
+        self.probes_out = 0;
+        self.probes_since = None;
+        if self.rtx.is_empty() && seg.ack == prior_una {
+            self.window_probe_answered(cx);
+        } else if seg.ack.after(prior_una) {
+            self.new_ack(cx, seg, prior_una);
+        } else {
+            self.consider_duplicate(cx, seg, window_changed);
+        }
+        if self.has_unsent() || self.rtx_next.before(self.rtx_until) {
+            cx.want_output(self);
+        }
+        AckResult::Accepted
+    }
+
+    /// SND.WND follows the newest segment (RFC 9293 3.10.7.4; Linux `tcp_may_update_window`). True if it changed.
+    fn update_send_window(&mut self, seg: &Seg<'_>) -> bool {
+        let shift = if self.is(Is::SCALED) && !seg.flags.contains(Flags::SYN) { self.snd_wscale } else { 0 };
+        let window = u32::from(seg.window) << shift;
+        let newer = seg.ack.after(self.snd_una)
+            || seg.seq.after(self.snd_wl1)
+            || (seg.seq == self.snd_wl1 && (window > self.snd_wnd || window == 0));
+        if !newer {
+            return false;
+        }
+        self.snd_wl1 = seg.seq;
+        let changed = window != self.snd_wnd;
+        self.snd_wnd = window;
+        self.max_window = self.max_window.max(window);
+        changed
+    }
+
+    /// Nothing is in flight: the window may have opened (Linux `tcp_ack_probe`).
+    fn window_probe_answered(&mut self, cx: &mut Ctx) {
+        if !self.has_unsent() {
+            return;
+        }
+        let next = self.snd_nxt + u32::from(self.mss).min(self.write_seq().distance_from(self.snd_nxt));
+        if !next.after(self.window_end()) {
+            self.backoff = 0;
+            self.timers.clear(Timer::Retransmit);
+        } else {
+            self.arm_probe(cx);
+        }
+    }
+
+    /// SND.UNA moves.
+    fn new_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>, prior_una: SeqNumber) {
+        let in_flight = self.outstanding();
+        let acked = seg.ack.distance_from(prior_una);
+        self.snd_una = seg.ack;
+        self.retransmits = 0;
+        let sample = self.clean_rtx_queue(cx, seg);
+        let data_end = self.snd_seq(self.snd_buf.end());
+        let acked_data = seg.ack.min(data_end);
+        if acked_data.after(self.snd_seq(self.snd_buf.start())) {
+            let offset = self.snd_offset(acked_data);
+            self.stats.bytes_acked += offset - self.snd_buf.start();
+            self.snd_buf.release(&mut cx.pool, offset);
+        }
+        if let Some(rtt) = sample {
+            let (una, nxt) = self.stream_position();
+            self.rtt.sample(rtt, cx.now, una, nxt);
+            self.backoff = 0;
+        }
+        let was_fast = self.recovery == Recovery::Fast;
+        self.recovery_progress(cx, acked);
+        let ack = AckSample {
+            now: cx.now,
+            acked,
+            rtt: sample,
+            srtt: self.rtt.srtt(),
+            min_rtt: self.rtt.min_rtt(),
+            in_flight,
+            is_cwnd_limited: self.is(Is::CWND_LIMITED),
+            in_recovery: was_fast,
+            delivered: None,
+            delivery_rate: None,
+            is_app_limited: false,
+        };
+        self.congestion.on_ack(&ack);
+        self.is.remove(Is::CWND_LIMITED);
+        if self.rtx.is_empty() {
+            self.timers.clear(Timer::Retransmit);
+            self.retrans_stamp = None;
+            if self.has_unsent() && self.snd_wnd == 0 {
+                self.arm_probe(cx);
+            }
+        } else {
+            self.arm_rto(cx);
+        }
+        self.signal_space(cx);
+    }
+
+    /// Drops what is acknowledged from the retransmission queue; gives the round-trip sample, if there is one
+    /// (RFC 6298 3: not from what was retransmitted, unless timestamps tell the transmissions apart, RFC 7323 4.1).
+    fn clean_rtx_queue(&mut self, cx: &Ctx, seg: &Seg<'_>) -> Option<Duration> {
+        let mut newest = None;
+        let mut ambiguous = false;
+        while let Some(sent) = self.rtx.front_mut() {
+            if sent.end.after(self.snd_una) {
+                if self.snd_una.after(sent.start) {
+                    sent.start = self.snd_una;
+                }
+                break;
+            }
+            ambiguous |= sent.flags.contains(SentFlags::RETRANSMITTED);
+            newest = Some(sent.at);
+            self.rtx.pop_front();
+        }
+        if self.rtx.is_empty() && self.rtx.capacity() > 64 {
+            self.rtx.shrink_to(16);
+        }
+        if !ambiguous && let Some(at) = newest {
+            return Some(cx.now - at);
+        }
+        match seg.options.timestamps {
+            Some((_, echo)) if self.is(Is::TIMESTAMPS) && echo != 0 => {
+                let elapsed = self.ts_now(cx.now).wrapping_sub(echo);
+                // An echo from the future, or older than any segment can be, is no sample.
+                (elapsed < 1 << 20).then(|| Duration::from_millis(elapsed.max(1).into()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Offsets of SND.UNA and SND.NXT in the send stream, for the estimator's notion of a round trip.
+    fn stream_position(&self) -> (u64, u64) {
+        let una = self.snd_buf.start();
+        (una, una + u64::from(self.outstanding()))
+    }
+
+    /// Where recovery stands after SND.UNA moved by `acked` (RFC 6582 3.2).
+    fn recovery_progress(&mut self, cx: &mut Ctx, acked: u32) {
+        self.dup_acks = 0;
+        let mss = u32::from(self.mss);
+        match self.recovery {
+            Recovery::Open => {}
+            Recovery::Fast if self.snd_una.before(self.recover) => {
+                self.congestion.deflate_on_partial_ack(acked, mss);
+                self.rtx_next = self.snd_una;
+                self.rtx_until = self.snd_una + 1;
+            }
+            Recovery::Fast => {
+                let left = self.outstanding();
+                self.congestion.deflate_on_full_ack(left, mss);
+                self.congestion.on_recovery_exit(cx.now);
+                self.leave_recovery();
+            }
+            Recovery::Loss if self.snd_una.before(self.recover) => {}
+            Recovery::Loss => self.leave_recovery(),
+        }
+    }
+
+    pub(crate) fn leave_recovery(&mut self) {
+        self.recovery = Recovery::Open;
+        self.rtx_next = self.snd_una;
+        self.rtx_until = self.snd_una;
+        self.retrans_stamp = None;
+    }
+
+    /// RFC 5681 2: same number, no text, no FIN, no window change, something in flight.
+    fn consider_duplicate(&mut self, cx: &mut Ctx, seg: &Seg<'_>, window_changed: bool) {
+        let duplicate = !self.rtx.is_empty() && seg.end_seq == seg.seq && !window_changed;
+        if !duplicate {
+            return;
+        }
+        self.dup_acks = self.dup_acks.saturating_add(1);
+        let mss = u32::from(self.mss);
+        match self.recovery {
+            Recovery::Fast => {
+                self.congestion.inflate_on_duplicate(mss);
+                cx.want_output(self);
+            }
+            // RFC 6582 3.2 step 2: not again for the window in which recovery already was.
+            Recovery::Open if self.dup_acks == DUP_THRESH && self.snd_una.after_eq(self.recover) => {
+                self.enter_fast_recovery(cx);
+            }
+            Recovery::Open | Recovery::Loss => {}
+        }
+    }
+
+    fn enter_fast_recovery(&mut self, cx: &mut Ctx) {
+        let context = CongestionContext { now: cx.now, in_flight: self.outstanding(), repeated: false };
+        self.congestion.on_congestion(CongestionEvent::FastRetransmit, &context);
+        self.congestion.inflate_on_entry(u32::from(self.mss));
+        self.recovery = Recovery::Fast;
+        self.recover = self.snd_nxt;
+        self.rtx_next = self.snd_una;
+        self.rtx_until = self.snd_una + 1;
+        cx.counters.fast_recoveries += 1;
+        cx.want_output(self);
+    }
+
+    /// Tells a writer that waits once a third of the buffer is free (Linux `sk_stream_write_space`).
+    fn signal_space(&mut self, cx: &mut Ctx) {
+        if self.is(Is::WANT_SPACE) && self.send_space() >= self.knobs.send_buffer as usize / 3 {
+            self.is.remove(Is::WANT_SPACE);
+            cx.signal(self, Ready::OUT);
+        }
+    }
+
+    /// RFC 7323 4.3: the stamp of a segment that covers what we acknowledged last, and never back in time. Called
+    /// after the acknowledgement was found good, so that a forged stamp is not taken (attack D9).
+    fn update_ts_recent(&mut self, cx: &Ctx, seg: &Seg<'_>) {
+        if let Some((value, _)) = seg.options.timestamps
+            && self.is(Is::TIMESTAMPS)
+            && !seg.seq.after(self.rcv_wup)
+            && (value.wrapping_sub(self.ts_recent) as i32 >= 0 || self.ts_recent_expired(cx))
+        {
+            self.ts_recent = value;
+            self.ts_recent_at = cx.now;
+        }
+    }
+}

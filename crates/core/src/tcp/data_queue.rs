@@ -1,0 +1,247 @@
+//! Text (RFC 9293 3.10.7.4 step seven; Linux `tcp_data_queue`), the SACK blocks that report holes (RFC 2018, RFC 2883),
+//! and when to acknowledge (RFC 9293 3.8.6.3; Linux `__tcp_ack_snd_check`).
+
+use super::segment::Seg;
+use super::tcb::{Is, Tcb};
+use super::timers::Timer;
+use crate::ctx::Ctx;
+use crate::event::Ready;
+use core::time::Duration;
+use lastack_wire::SeqNumber;
+use lastack_wire::tcp::Flags;
+
+/// Most immediate ACKs at the start and after an upset (Linux `TCP_MAX_QUICKACKS`).
+const MAX_QUICK_ACKS: u8 = 16;
+/// Longest delay of an ACK in interactive mode (Linux `TCP_DELACK_MAX`).
+const DELACK_MAX: Duration = Duration::from_millis(200);
+
+impl Tcb {
+    /// Takes the text and the FIN of a segment that passed all checks.
+    pub(crate) fn data_queue(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        if seg.is_empty() {
+            return;
+        }
+        if !seg.end_seq.after(self.rcv_nxt) {
+            self.old_data(cx, seg);
+            return;
+        }
+        let window = self.receive_window();
+        if seg.seq == self.rcv_nxt && window == 0 {
+            if seg.payload.is_empty() {
+                // A bare FIN takes no room; some peers repeat it for ever otherwise.
+                self.fin_in_order(cx, seg.seq);
+            } else {
+                cx.counters.zero_window_drops += 1;
+                self.refuse_text(cx);
+            }
+            return;
+        }
+        if !seg.seq.before(self.rcv_nxt + window) && seg.seq != self.rcv_nxt {
+            self.refuse_text(cx);
+            return;
+        }
+        if seg.seq.before(self.rcv_nxt) {
+            self.set_dsack(cx, seg.seq, self.rcv_nxt);
+            if window == 0 {
+                self.refuse_text(cx);
+                return;
+            }
+        }
+        self.store(cx, seg);
+    }
+
+    /// All of it was received before: our ACK was lost, or the peer repeats without need.
+    fn old_data(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        self.set_dsack(cx, seg.seq, seg.end_seq);
+        self.refuse_text(cx);
+    }
+
+    /// Text that is not taken is acknowledged at once.
+    fn refuse_text(&mut self, cx: &mut Ctx) {
+        self.enter_quick_ack(u8::MAX);
+        self.schedule_ack();
+        self.is.insert(Is::ACK_NOW);
+        cx.want_output(self);
+    }
+
+    fn store(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        let Some(offset) = self.rcv_offset(seg.seq) else { return };
+        let in_order = !seg.seq.after(self.rcv_nxt);
+        let had_holes = !self.rcv_buf.ranges().is_empty() || self.fin_at.is_some();
+        let max_ranges = cx.cfg.tcp.max_out_of_order_ranges;
+        let done = self.rcv_buf.insert(&mut cx.pool, offset, seg.payload, max_ranges);
+        self.rcv_nxt += done.advanced as u32;
+        self.stats.bytes_received += done.advanced;
+        if seg.has(Flags::FIN) && done.dropped == 0 {
+            self.fin_at.get_or_insert(seg.text_end());
+        }
+        if done.advanced > 0 {
+            self.event_data_received(cx, seg);
+        }
+        if !in_order {
+            cx.counters.ofo_queued += u64::from(done.stored > 0);
+            cx.counters.ofo_dropped_bytes += done.dropped as u64;
+            if done.stored == 0
+                && let Some((from, to)) = done.duplicate
+            {
+                self.set_dsack(cx, self.rcv_seq(from), self.rcv_seq(to));
+            }
+            self.note_out_of_order(cx, seg);
+            return;
+        }
+        if had_holes {
+            self.sack_advance();
+            // The ACK of a segment that fills a hole is not delayed (RFC 5681 4.2).
+            self.is.insert(Is::ACK_NOW);
+        }
+        if self.fin_at == Some(self.rcv_nxt) {
+            self.fin_in_order(cx, self.rcv_nxt);
+        }
+        if done.dropped > 0 {
+            self.refuse_text(cx);
+        }
+        if done.advanced > 0 {
+            cx.signal(self, Ready::IN);
+        }
+    }
+
+    fn set_dsack(&mut self, cx: &Ctx, start: SeqNumber, end: SeqNumber) {
+        if self.is(Is::SACK) && cx.cfg.tcp.sack {
+            self.dsack = Some((start, end));
+        }
+    }
+
+    /// A segment above RCV.NXT was kept (or could not be): tell the peer at once, newest range first.
+    fn note_out_of_order(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        self.enter_quick_ack(u8::MAX);
+        if self.is(Is::SACK) && cx.cfg.tcp.sack {
+            let range = self
+                .rcv_offset(seg.seq)
+                .and_then(|offset| self.rcv_buf.range_containing(offset))
+                .map(|(from, to)| (self.rcv_seq(from), self.rcv_seq(to)));
+            let (start, end) = range.unwrap_or((seg.seq, seg.seq));
+            let end = if self.fin_at == Some(end) { end + 1 } else { end };
+            if start != end {
+                self.sack_newest(start, end);
+            }
+        }
+        self.schedule_ack();
+        self.send_ack(cx);
+    }
+
+    /// Puts a range in front, dropping those that it covers.
+    fn sack_newest(&mut self, start: SeqNumber, end: SeqNumber) {
+        let old = self.sacks;
+        let len = usize::from(self.sacks_len);
+        let mut kept = 1;
+        self.sacks[0] = (start, end);
+        for block in old.iter().take(len) {
+            let covered = start.before_eq(block.0) && block.1.before_eq(end);
+            if !covered && kept < self.sacks.len() {
+                self.sacks[kept] = *block;
+                kept += 1;
+            }
+        }
+        self.sacks_len = kept as u8;
+    }
+
+    /// Forgets the blocks that RCV.NXT has passed.
+    fn sack_advance(&mut self) {
+        let old = self.sacks;
+        let len = usize::from(self.sacks_len);
+        let mut kept = 0;
+        for block in old.iter().take(len) {
+            if block.1.after(self.rcv_nxt) && kept < self.sacks.len() {
+                self.sacks[kept] = *block;
+                kept += 1;
+            }
+        }
+        self.sacks_len = kept as u8;
+    }
+
+    pub(crate) fn sack_reset(&mut self) {
+        self.sacks_len = 0;
+        self.dsack = None;
+    }
+
+    pub(crate) fn schedule_ack(&mut self) {
+        self.is.insert(Is::ACK_SCHEDULED);
+    }
+
+    /// The next ACKs are not delayed (Linux `tcp_enter_quickack_mode`).
+    pub(crate) fn enter_quick_ack(&mut self, max: u8) {
+        let per_window = self.rcv_wnd / (2 * u32::from(self.delack.rcv_mss).max(1));
+        let quick = per_window.clamp(2, u32::from(MAX_QUICK_ACKS)) as u8;
+        self.delack.quick = self.delack.quick.max(quick.min(max));
+        self.is.remove(Is::PINGPONG);
+        self.delack.ato_ms = 40;
+    }
+
+    /// Text arrived in order: learns the peer's segment size and the rhythm of its sending (Linux
+    /// `tcp_event_data_recv`).
+    fn event_data_received(&mut self, cx: &Ctx, seg: &Seg<'_>) {
+        self.schedule_ack();
+        let len = if seg.gso_size > 0 { usize::from(seg.gso_size) } else { seg.payload.len() };
+        let len = len.min(usize::from(u16::MAX)) as u16;
+        if len >= self.delack.rcv_mss {
+            self.delack.rcv_mss = len.min(self.advertised_mss(cx));
+        }
+        let min = cx.cfg.tcp.delayed_ack;
+        let gap = cx.now - self.delack.last_data;
+        let rto = self.rtt.rto();
+        let ato = Duration::from_millis(self.delack.ato_ms.into());
+        if self.delack.ato_ms == 0 {
+            self.enter_quick_ack(MAX_QUICK_ACKS);
+            self.delack.ato_ms = min.as_millis() as u16;
+        } else if gap <= min / 2 {
+            self.set_ato(ato / 2 + min / 2);
+        } else if gap < ato {
+            self.set_ato((ato / 2 + gap).min(rto));
+        } else if gap > rto {
+            let pingpong = self.is & Is::PINGPONG;
+            self.enter_quick_ack(MAX_QUICK_ACKS);
+            self.is |= pingpong;
+        }
+        self.delack.last_data = cx.now;
+    }
+
+    fn set_ato(&mut self, ato: Duration) {
+        self.delack.ato_ms = ato.as_millis().min(60_000) as u16;
+    }
+
+    /// Decides whether the ACK that is owed leaves now or waits.
+    pub(crate) fn ack_snd_check(&mut self, cx: &mut Ctx) {
+        if !self.is(Is::ACK_SCHEDULED) {
+            return;
+        }
+        let unacked = self.rcv_nxt.distance_from(self.rcv_wup);
+        let second_segment = unacked > u32::from(self.delack.rcv_mss) && self.window_keeps_up();
+        let quick = self.delack.quick > 0 && !self.is(Is::PINGPONG);
+        if second_segment || quick || self.is(Is::ACK_NOW) || !self.rcv_buf.ranges().is_empty() {
+            self.is.insert(Is::ACK_NOW);
+            cx.want_output(self);
+        } else if !self.timers.is_armed(Timer::DelayedAck) {
+            self.arm_delayed_ack(cx);
+        }
+    }
+
+    /// The right edge moves with the data: the reader keeps up. Otherwise the reader's call sends the ACK.
+    fn window_keeps_up(&self) -> bool {
+        self.rcv_space.space.saturating_sub(self.rcv_buf.readable() as u32) >= self.rcv_wnd
+    }
+
+    fn arm_delayed_ack(&mut self, cx: &mut Ctx) {
+        let min = cx.cfg.tcp.delayed_ack;
+        let ato = Duration::from_millis(self.delack.ato_ms.into());
+        let mut longest = if self.is(Is::PINGPONG) { DELACK_MAX } else { Duration::from_millis(500) };
+        if let Some(srtt) = self.rtt.srtt() {
+            longest = longest.min(srtt.max(min));
+        }
+        self.timers.set(
+            &mut cx.wheel,
+            self.key,
+            Timer::DelayedAck,
+            cx.now + ato.clamp(min, longest.max(min)),
+        );
+    }
+}

@@ -1,0 +1,422 @@
+//! Listeners, their half-open requests, and SYN cookies (RFC 9293 3.10.7.2, RFC 4987; Linux `tcp_conn_request`,
+//! `tcp_check_req`, `syncookies.c`).
+//!
+//! A request is a small record without a handle. It becomes a full record when the handshake completes, and a child then
+//! waits in the accept queue of its listener.
+
+use super::open::{mss_for_mtu, peer_mss};
+use super::output::OutSegment;
+use super::segment::Seg;
+use super::set_state::{Current, transition};
+use super::state::{Cause, Initiator, State};
+use super::tcb::Tuple;
+use super::validate::{PAWS_MSL, in_window, take_ack_slot};
+use super::window::{MAX_WSCALE, wscale_for};
+use crate::ctx::Ctx;
+use crate::event::ConnectionId;
+use crate::slab::Key;
+use crate::time::Instant;
+use crate::wheel::TimerId;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::time::Duration;
+use lastack_wire::SeqNumber;
+use lastack_wire::tcp::{Flags, Options, Repr};
+
+/// How long after an overflow cookies are believed (Linux: two periods of 60 s).
+const COOKIE_PERIOD: Duration = Duration::from_secs(60);
+/// Periods that a cookie lives.
+const COOKIE_AGE: u32 = 2;
+/// The MSS values that a cookie can tell.
+const COOKIE_MSS: [u16; 4] = [536, 1300, 1440, 1460];
+/// Low bits of the timestamp of a cookie: window scale, SACK.
+const COOKIE_TS_BITS: u32 = 6;
+const COOKIE_TS_SACK: u32 = 1 << 4;
+/// Window scale field that says: none.
+const COOKIE_TS_NO_SCALE: u32 = 0xf;
+
+/// What a listener has besides its record.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listen {
+    pub(crate) backlog: usize,
+    /// Completed connections that nobody has accepted.
+    pub(crate) accept: VecDeque<Key>,
+    /// Half-open requests.
+    pub(crate) half_open: usize,
+    /// Those whose SYN-ACK was not repeated yet.
+    pub(crate) young: usize,
+    /// Requests that wait for the application to be told of them.
+    pub(crate) undecided: VecDeque<Key>,
+    /// When the SYN queue was last full: only then are cookies believed.
+    pub(crate) overflow_at: Option<Instant>,
+}
+
+impl Listen {
+    /// Linux `sk_acceptq_is_full`: one more than the backlog may wait.
+    pub(crate) fn accept_full(&self) -> bool {
+        self.accept.len() > self.backlog
+    }
+}
+
+/// A half-open connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) key: Key,
+    pub(crate) id: ConnectionId,
+    pub(crate) current: Current,
+    pub(crate) tuple: Tuple,
+    pub(crate) listener: Key,
+    pub(crate) iss: SeqNumber,
+    pub(crate) irs: SeqNumber,
+    /// Options of the SYN.
+    pub(crate) options: Options,
+    pub(crate) ts_recent: u32,
+    pub(crate) ts_offset: u32,
+    pub(crate) window: u16,
+    pub(crate) path_mtu: u16,
+    pub(crate) max_seg: u16,
+    pub(crate) rcv_wscale: u8,
+    pub(crate) retransmits: u8,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    /// A deferring listener has not decided; no SYN-ACK was sent.
+    pub(crate) deferred: bool,
+    pub(crate) made_at: Instant,
+    pub(crate) sent_at: Instant,
+    pub(crate) last_oow_ack: Option<Instant>,
+    pub(crate) timer: Option<TimerId>,
+    /// Start of the SYN's packet, for an ICMP refusal; only while deferred.
+    pub(crate) quote: Box<[u8]>,
+}
+
+/// What the listener's side has to do about a segment for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestAction {
+    /// Nothing.
+    Drop,
+    /// Send the SYN-ACK again.
+    Repeat,
+    /// Send this.
+    Send(Repr),
+    /// A reflex RST; the request stays.
+    Reset,
+    /// The request goes; a reflex RST if told so.
+    Remove {
+        /// Why.
+        cause: Cause,
+        /// Answer with a RST.
+        reset: bool,
+    },
+    /// The handshake is complete.
+    Complete,
+}
+
+/// What a new request takes from its listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestBase {
+    pub(crate) listener: Key,
+    pub(crate) recv_buffer: u32,
+    pub(crate) initial_window: u32,
+    pub(crate) max_seg: u16,
+    pub(crate) path_mtu: u16,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+}
+
+impl Request {
+    /// A request for the SYN `seg`. With `iss` from a TIME_WAIT record that it takes over, or a cookie.
+    pub(crate) fn new(
+        cx: &mut Ctx,
+        tuple: Tuple,
+        seg: &Seg<'_>,
+        base: RequestBase,
+        iss: Option<SeqNumber>,
+    ) -> Self {
+        Self {
+            // Replaced by the slab when the request is kept.
+            key: base.listener,
+            id: cx.next_id(),
+            current: Current::closed(),
+            tuple,
+            listener: base.listener,
+            iss: iss.unwrap_or_else(|| cx.isn(&tuple)),
+            irs: seg.seq,
+            options: seg.options,
+            ts_recent: seg.options.timestamps.map_or(0, |(value, _)| value),
+            ts_offset: cx.ts_offset(&tuple),
+            window: base.initial_window.min(u32::from(u16::MAX)) as u16,
+            path_mtu: base.path_mtu,
+            max_seg: base.max_seg,
+            rcv_wscale: wscale_for(&cx.cfg.tcp, base.recv_buffer),
+            retransmits: 0,
+            ttl: base.ttl,
+            tos: base.tos,
+            deferred: false,
+            made_at: cx.now,
+            sent_at: cx.now,
+            last_oow_ack: None,
+            timer: None,
+            quote: Box::default(),
+        }
+    }
+
+    /// The SYN again, as far as an answer to it needs it.
+    pub(crate) fn syn(&self) -> Seg<'static> {
+        Seg {
+            seq: self.irs,
+            end_seq: self.irs + 1,
+            ack: SeqNumber(0),
+            flags: Flags::SYN,
+            window: 0,
+            urgent: 0,
+            options: self.options,
+            payload: &[],
+            gso_size: 0,
+        }
+    }
+
+    pub(crate) fn enter(&mut self, cx: &mut Ctx) {
+        let (id, tuple) = (self.id, self.tuple);
+        transition(&mut self.current, cx, id, &tuple, State::NewSynRecv, Cause::Syn, Initiator::Peer);
+    }
+
+    pub(crate) fn leave(&mut self, cx: &mut Ctx, cause: Cause, initiator: Initiator) {
+        let (id, tuple) = (self.id, self.tuple);
+        transition(&mut self.current, cx, id, &tuple, State::Closed, cause, initiator);
+    }
+
+    fn uses_timestamps(&self, cx: &Ctx) -> bool {
+        cx.cfg.tcp.timestamps && self.options.timestamps.is_some()
+    }
+
+    fn uses_scaling(&self, cx: &Ctx) -> bool {
+        cx.cfg.tcp.window_scaling && self.options.window_scale.is_some()
+    }
+
+    fn ts_now(&self, cx: &Ctx) -> u32 {
+        (cx.now.as_millis() as u32).wrapping_add(self.ts_offset)
+    }
+
+    /// The SYN-ACK. `cookie` writes what a cookie cannot hold into the timestamp.
+    pub(crate) fn syn_ack(&self, cx: &Ctx, cookie: bool) -> OutSegment {
+        let mss = mss_for_mtu(&self.tuple, cx.caps.mtu);
+        let mut options = Options {
+            mss: Some(if self.max_seg > 0 { mss.min(self.max_seg) } else { mss }),
+            sack_permitted: cx.cfg.tcp.sack && self.options.sack_permitted,
+            ..Options::default()
+        };
+        if self.uses_timestamps(cx) {
+            let value = if cookie { self.cookie_timestamp(cx) } else { self.ts_now(cx) };
+            options.timestamps = Some((value, self.ts_recent));
+        }
+        if cookie && !self.uses_timestamps(cx) {
+            options.sack_permitted = false;
+        } else if self.uses_scaling(cx) {
+            options.window_scale = Some(self.rcv_wscale);
+        }
+        let repr = Repr {
+            src_port: self.tuple.local_port,
+            dst_port: self.tuple.remote_port,
+            seq: self.iss,
+            ack: self.irs + 1,
+            flags: Flags::SYN | Flags::ACK,
+            window: self.window,
+            urgent: 0,
+            options,
+        };
+        self.address(repr)
+    }
+
+    fn address(&self, repr: Repr) -> OutSegment {
+        OutSegment { src: self.tuple.local, dst: self.tuple.remote, ttl: self.ttl, tos: self.tos, repr }
+    }
+
+    pub(crate) fn ack_segment(&self, repr: Repr) -> OutSegment {
+        self.address(repr)
+    }
+
+    /// A bare ACK of a request: SEQ = ISS + 1 (Linux `tcp_v4_reqsk_send_ack`).
+    fn ack_repr(&self, cx: &Ctx) -> Repr {
+        let shift = if self.uses_scaling(cx) { self.rcv_wscale } else { 0 };
+        let mut options = Options::default();
+        if self.uses_timestamps(cx) {
+            options.timestamps = Some((self.ts_now(cx), self.ts_recent));
+        }
+        Repr {
+            src_port: self.tuple.local_port,
+            dst_port: self.tuple.remote_port,
+            seq: self.iss + 1,
+            ack: self.irs + 1,
+            flags: Flags::ACK,
+            window: self.window >> shift,
+            urgent: 0,
+            options,
+        }
+    }
+
+    fn limited_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> RequestAction {
+        let has_text = !seg.is_empty() && !seg.has(Flags::SYN);
+        if has_text || take_ack_slot(cx, &mut self.last_oow_ack) {
+            RequestAction::Send(self.ack_repr(cx))
+        } else {
+            RequestAction::Drop
+        }
+    }
+
+    /// SEGMENT ARRIVES for a half-open request (Linux `tcp_check_req`).
+    pub(crate) fn check(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> RequestAction {
+        if self.deferred {
+            return self.check_deferred(seg);
+        }
+        let left = self.irs + 1;
+        let paws = match seg.options.timestamps {
+            Some((value, _)) if self.uses_timestamps(cx) => {
+                let old = (value.wrapping_sub(self.ts_recent) as i32) < 0;
+                old && !(seg.has(Flags::RST) && cx.now - self.made_at > PAWS_MSL)
+            }
+            _ => false,
+        };
+        let control = seg.flags & (Flags::FIN | Flags::SYN | Flags::RST | Flags::ACK);
+        if seg.seq == self.irs && control == Flags::SYN && !paws {
+            return if take_ack_slot(cx, &mut self.last_oow_ack) {
+                RequestAction::Repeat
+            } else {
+                RequestAction::Drop
+            };
+        }
+        if seg.has(Flags::ACK) && !seg.has(Flags::RST) && seg.ack != self.iss + 1 {
+            return RequestAction::Reset;
+        }
+        let right = left + u32::from(self.window);
+        if paws || !in_window(seg.seq, seg.end_seq, left, right) {
+            if paws {
+                cx.counters.paws_drops += 1;
+            }
+            return if seg.has(Flags::RST) { RequestAction::Drop } else { self.limited_ack(cx, seg) };
+        }
+        if seg.has(Flags::RST) {
+            return if seg.seq == left {
+                RequestAction::Remove { cause: Cause::Reset, reset: false }
+            } else {
+                self.limited_ack(cx, seg)
+            };
+        }
+        // A SYN at its old place is only a repetition; text behind it may be new.
+        if seg.has(Flags::SYN) && seg.seq != self.irs {
+            return RequestAction::Remove { cause: Cause::UnexpectedSyn, reset: true };
+        }
+        if !seg.has(Flags::ACK) {
+            return RequestAction::Drop;
+        }
+        if let Some((value, _)) = seg.options.timestamps
+            && !seg.seq.after(left)
+            && self.uses_timestamps(cx)
+        {
+            self.ts_recent = value;
+        }
+        RequestAction::Complete
+    }
+
+    /// Before the decision only a repeated SYN (joins the pending one) or the peer's RST means anything.
+    fn check_deferred(&self, seg: &Seg<'_>) -> RequestAction {
+        let from_peer = seg.seq == self.irs || seg.seq == self.irs + 1;
+        if seg.has(Flags::RST) && from_peer {
+            RequestAction::Remove { cause: Cause::Reset, reset: false }
+        } else if seg.has(Flags::ACK) && !seg.has(Flags::RST) {
+            RequestAction::Reset
+        } else {
+            RequestAction::Drop
+        }
+    }
+
+    /// Repeats of the SYN-ACK that this request may still have: fewer when the queue is more than half full of old ones
+    /// (Linux `reqsk_timer_handler`).
+    pub(crate) fn synack_limit(cx: &Ctx, listen: &Listen) -> u8 {
+        let mut limit = cx.cfg.tcp.synack_retries;
+        if listen.half_open << 1 > listen.backlog.max(8) {
+            let mut young = listen.young << 1;
+            while limit > 2 && listen.half_open >= young {
+                limit -= 1;
+                young <<= 1;
+                if young == 0 {
+                    young = 1;
+                }
+            }
+        }
+        limit
+    }
+
+    /// Wait after `retransmits` repeats.
+    pub(crate) fn synack_wait(&self, cx: &Ctx) -> Duration {
+        cx.cfg.tcp.rto_initial.saturating_mul(1 << self.retransmits.min(16)).min(cx.cfg.tcp.rto_max)
+    }
+
+    /// The timestamp of a cookie: our clock, with the low bits replaced and never in the future.
+    fn cookie_timestamp(&self, cx: &Ctx) -> u32 {
+        let scale = self.options.window_scale.filter(|_| cx.cfg.tcp.window_scaling);
+        let mut bits = scale.map_or(COOKIE_TS_NO_SCALE, |shift| u32::from(shift.min(MAX_WSCALE)));
+        if self.options.sack_permitted && cx.cfg.tcp.sack {
+            bits |= COOKIE_TS_SACK;
+        }
+        let clock = cx.now.as_millis() as u32;
+        let mask = (1 << COOKIE_TS_BITS) - 1;
+        let mut stamp = clock & !mask | bits;
+        if stamp > clock {
+            stamp = stamp.wrapping_sub(1 << COOKIE_TS_BITS);
+        }
+        stamp.wrapping_add(self.ts_offset)
+    }
+}
+
+fn cookie_count(cx: &Ctx) -> u32 {
+    (cx.now.as_nanos() / COOKIE_PERIOD.as_nanos() as u64) as u32
+}
+
+/// The sequence number that stands for a request nobody keeps (RFC 4987 3.6): two keyed hashes, a minute counter and
+/// the MSS.
+pub(crate) fn cookie_isn(cx: &Ctx, tuple: &Tuple, irs: SeqNumber, mss: Option<u16>) -> SeqNumber {
+    let mss = peer_mss(cx, tuple, mss);
+    let index = COOKIE_MSS.iter().rposition(|known| *known <= mss).unwrap_or(0) as u32;
+    let count = cookie_count(cx);
+    let base = cx.cookie_hash(tuple, SeqNumber(0), 0).wrapping_add(irs.0).wrapping_add(count << 24);
+    let tail = cx.cookie_hash(tuple, SeqNumber(1), count).wrapping_add(index) & 0x00ff_ffff;
+    SeqNumber(base.wrapping_add(tail))
+}
+
+/// Reads the ACK of a cookie: the options that the SYN had, if the cookie is ours and fresh.
+pub(crate) fn check_cookie(
+    cx: &mut Ctx,
+    tuple: &Tuple,
+    seg: &Seg<'_>,
+    listen: &Listen,
+) -> Option<(SeqNumber, Options)> {
+    let recent = listen.overflow_at.is_some_and(|at| cx.now - at <= COOKIE_PERIOD * COOKIE_AGE);
+    if !recent {
+        return None;
+    }
+    let irs = seg.seq - 1;
+    let iss = seg.ack - 1;
+    let base = cx.cookie_hash(tuple, SeqNumber(0), 0).wrapping_add(irs.0);
+    let cookie = iss.0.wrapping_sub(base);
+    let count = cookie_count(cx);
+    let age = count.wrapping_sub(cookie >> 24) & 0xff;
+    let index = (age < COOKIE_AGE).then(|| {
+        let tail = cx.cookie_hash(tuple, SeqNumber(1), count.wrapping_sub(age));
+        cookie.wrapping_sub(tail) & 0x00ff_ffff
+    });
+    let Some(mss) = index.and_then(|index| COOKIE_MSS.get(index as usize)) else {
+        cx.counters.syncookies_failed += 1;
+        return None;
+    };
+    let mut options = Options { mss: Some(*mss), ..Options::default() };
+    if let Some((value, echo)) = seg.options.timestamps
+        && cx.cfg.tcp.timestamps
+    {
+        let bits = echo.wrapping_sub(cx.ts_offset(tuple));
+        options.timestamps = Some((value, 0));
+        options.sack_permitted = bits & COOKIE_TS_SACK != 0;
+        let scale = bits & COOKIE_TS_NO_SCALE;
+        options.window_scale = (scale != COOKIE_TS_NO_SCALE).then_some(scale as u8);
+    }
+    Some((irs, options))
+}

@@ -1,0 +1,39 @@
+//! TCP. The files are a map of a connection's life:
+//!
+//! - `open`, `syn_sent`, `listen`: a connection begins, from this side or from the peer's.
+//! - `rcv_established` (fast path) and `rcv_state_process` (the dispatcher, RFC 9293 3.10.7.4 step by step) take
+//!   segments in; `validate` says which may count, `ack`, `data_queue`, `urgent` and `fin` are the steps.
+//! - `output` sends, `window` says how much may come, `retransmit` and `timers` send again or give up, `rtt` and
+//!   `congestion` decide when and how much.
+//! - `close` and `send_fin` end a connection from this side, `fin` from the peer's, `reset` by force; `time_wait` is
+//!   what stays.
+//! - `state` is the table of legal arrows, `set_state` the only place that moves along one.
+
+pub(crate) mod ack;
+pub(crate) mod close;
+pub mod congestion;
+pub(crate) mod data_queue;
+pub(crate) mod fin;
+pub(crate) mod history;
+pub(crate) mod icmp;
+pub mod info;
+pub(crate) mod listen;
+pub(crate) mod open;
+pub mod options;
+pub(crate) mod output;
+pub(crate) mod rcv_established;
+pub(crate) mod rcv_state_process;
+pub(crate) mod reset;
+pub(crate) mod retransmit;
+pub(crate) mod rtt;
+pub(crate) mod segment;
+pub(crate) mod send_fin;
+pub(crate) mod set_state;
+pub mod state;
+pub(crate) mod syn_sent;
+pub(crate) mod tcb;
+pub(crate) mod time_wait;
+pub(crate) mod timers;
+pub(crate) mod urgent;
+pub(crate) mod validate;
+pub(crate) mod window;

@@ -1,0 +1,266 @@
+//! How a full record is born: by `socket()`, by `connect()`, from a half-open request (RFC 9293 3.10.1; Linux
+//! `tcp_v4_connect`, `tcp_connect_init`, `tcp_create_openreq_child`).
+
+use super::congestion::{Congestion, CongestionControl as _};
+use super::history::History;
+use super::listen::Request;
+use super::options::{Knob, Options as Knobs};
+use super::rtt::{RttConfig, RttEstimator};
+use super::set_state::{Current, set_state};
+use super::state::{Cause, Initiator, State};
+use super::tcb::{Delack, Is, RcvSpace, Recovery, Sent, SentFlags, Stats, Tcb, Tuple};
+use super::timers::Timers;
+use super::window::wscale_for;
+use crate::buffer::{RecvBuffer, SendBuffer};
+use crate::ctx::Ctx;
+use crate::event::Ready;
+use crate::slab::Key;
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+use lastack_wire::SeqNumber;
+use lastack_wire::tcp::{Flags, Options, Repr};
+
+/// MSS of a peer that announced none (RFC 9293 3.7.1, MUST-15).
+pub(crate) const DEFAULT_MSS_V4: u16 = 536;
+const DEFAULT_MSS_V6: u16 = 1220;
+
+/// Largest segment payload that fits the path: MTU less headers without options (RFC 6691).
+pub(crate) fn mss_for_mtu(tuple: &Tuple, mtu: u16) -> u16 {
+    mtu.saturating_sub(tuple.ip_header_len() + 20)
+}
+
+/// The peer's MSS option, read with the default and the floor.
+pub(crate) fn peer_mss(cx: &Ctx, tuple: &Tuple, option: Option<u16>) -> u16 {
+    let default = if tuple.is_ipv6() { DEFAULT_MSS_V6 } else { DEFAULT_MSS_V4 };
+    match option {
+        Some(0) | None => default,
+        Some(mss) => mss.max(cx.cfg.tcp.min_snd_mss),
+    }
+}
+
+impl Tcb {
+    /// A socket in CLOSED. The caller puts its key in.
+    pub(crate) fn new(cx: &mut Ctx, key: Key, knobs: Knobs) -> Self {
+        let rtt = RttConfig {
+            initial_rto: cx.cfg.tcp.rto_initial,
+            min_rto: cx.cfg.tcp.rto_min,
+            max_rto: cx.cfg.tcp.rto_max,
+        };
+        let mss = DEFAULT_MSS_V4;
+        let zero = SeqNumber(0);
+        let congestion = Congestion::by_name(&cx.cfg.tcp.congestion, u32::from(mss), cx.now)
+            .unwrap_or_else(|| Congestion::default_for(u32::from(mss), cx.now));
+        Self {
+            key,
+            id: cx.next_id(),
+            tuple: Tuple::UNBOUND,
+            current: Current::closed(),
+            is: Is::OWNED,
+            recovery: Recovery::Open,
+            iss: zero,
+            snd_una: zero,
+            snd_nxt: zero,
+            snd_wnd: 0,
+            snd_wl1: zero,
+            snd_sml: zero,
+            max_window: 0,
+            snd_buf: SendBuffer::new(0),
+            rtx: VecDeque::new(),
+            congestion,
+            rtt: RttEstimator::new(&rtt),
+            recover: zero,
+            rtx_next: zero,
+            rtx_until: zero,
+            dup_acks: 0,
+            snd_wscale: 0,
+            rcv_wscale: 0,
+            mss,
+            peer_mss: mss,
+            path_mtu: 0,
+            irs: zero,
+            rcv_nxt: zero,
+            rcv_wup: zero,
+            rcv_wnd: 0,
+            rcv_buf: RecvBuffer::new(0),
+            rcv_space: RcvSpace { space: 0, copied: 0, since: cx.now },
+            fin_at: None,
+            sacks: [(zero, zero); 4],
+            sacks_len: 0,
+            dsack: None,
+            urg_seq: zero,
+            urg_byte: 0,
+            ts_recent: 0,
+            ts_offset: 0,
+            ts_recent_at: Instant::ZERO,
+            delack: Delack { quick: 0, ato_ms: 0, rcv_mss: mss, last_data: Instant::ZERO },
+            timers: Timers::new(),
+            retransmits: 0,
+            backoff: 0,
+            probes_out: 0,
+            retrans_stamp: None,
+            probes_since: None,
+            last_received: cx.now,
+            last_sent: cx.now,
+            last_oow_ack: None,
+            knobs,
+            error: None,
+            soft_error: None,
+            history: History::default(),
+            stats: Stats::default(),
+            listen: None,
+            parent: None,
+            successor: None,
+            news: Ready::empty(),
+        }
+    }
+
+    /// Sizes that follow from the path and the socket's options; before the first segment.
+    fn init_sizes(&mut self, cx: &Ctx, path_mtu: u16) {
+        self.path_mtu = path_mtu;
+        self.delack.rcv_mss = self.advertised_mss(cx).min(DEFAULT_MSS_V4);
+        let limit = self.knobs.recv_buffer;
+        let fixed = self.knobs.has(Knob::FIXED_RCVBUF);
+        self.rcv_space.space = if fixed { limit } else { limit.min(cx.cfg.tcp.recv_buffer_initial as u32) };
+        self.rcv_space.since = cx.now;
+        self.ts_offset = cx.ts_offset(&self.tuple);
+    }
+
+    /// What our MSS option says: the largest segment the interface can carry, whatever the path (RFC 1191 3.1).
+    pub(crate) fn advertised_mss(&self, cx: &Ctx) -> u16 {
+        let mss = mss_for_mtu(&self.tuple, cx.caps.mtu);
+        if self.knobs.max_seg > 0 { mss.min(self.knobs.max_seg) } else { mss }
+    }
+
+    /// The segment size that is used: the smallest of the peer's option, the path and `TCP_MAXSEG`.
+    pub(crate) fn sync_mss(&mut self, cx: &Ctx) {
+        let path = mss_for_mtu(&self.tuple, self.path_mtu).max(cx.cfg.tcp.min_snd_mss);
+        let mut mss = self.peer_mss.min(path);
+        if self.knobs.max_seg > 0 {
+            mss = mss.min(self.knobs.max_seg);
+        }
+        self.mss = mss;
+    }
+
+    /// Active open: SYN_SENT, and the SYN.
+    pub(crate) fn connect(&mut self, cx: &mut Ctx, path_mtu: u16, iss: SeqNumber) {
+        self.init_sizes(cx, path_mtu);
+        self.sync_mss(cx);
+        self.set_iss(iss);
+        self.is.insert(Is::ACTIVE_OPEN);
+        self.rcv_wscale = wscale_for(&cx.cfg.tcp, self.knobs.recv_buffer);
+        set_state(self, cx, State::SynSent, Cause::Connect, Initiator::Local);
+        self.rtx.push_back(Sent { start: iss, end: iss + 1, at: cx.now, flags: SentFlags::empty() });
+        self.snd_nxt = iss + 1;
+        self.send_handshake(cx);
+        self.retrans_stamp = Some(cx.now);
+        self.arm_rto(cx);
+    }
+
+    fn set_iss(&mut self, iss: SeqNumber) {
+        self.iss = iss;
+        self.snd_una = iss;
+        self.snd_nxt = iss;
+        self.snd_sml = iss;
+        self.recover = iss;
+        self.rtx_next = iss;
+        self.rtx_until = iss;
+    }
+
+    /// The SYN, or in SYN_RECEIVED the SYN-ACK, first or repeated.
+    pub(crate) fn send_handshake(&mut self, cx: &mut Ctx) {
+        let answer = self.state() == State::SynReceived;
+        let mut options = Options { mss: Some(self.advertised_mss(cx)), ..Options::default() };
+        if if answer { self.is(Is::TIMESTAMPS) } else { cx.cfg.tcp.timestamps } {
+            options.timestamps = Some((self.ts_now(cx.now), if answer { self.ts_recent } else { 0 }));
+        }
+        options.sack_permitted = if answer { self.is(Is::SACK) } else { cx.cfg.tcp.sack };
+        if if answer { self.is(Is::SCALED) } else { cx.cfg.tcp.window_scaling } {
+            options.window_scale = Some(self.rcv_wscale);
+        }
+        let window = self.rcv_space.space.min(u32::from(u16::MAX));
+        self.rcv_wnd = window;
+        self.rcv_wup = self.rcv_nxt;
+        let mut flags = Flags::SYN;
+        flags.set(Flags::ACK, answer);
+        let repr = Repr {
+            src_port: self.tuple.local_port,
+            dst_port: self.tuple.remote_port,
+            seq: self.iss,
+            ack: if answer { self.rcv_nxt } else { SeqNumber(0) },
+            flags,
+            window: window as u16,
+            urgent: 0,
+            options,
+        };
+        let segment = self.address(repr);
+        self.count_out(cx);
+        cx.send_segment(segment);
+    }
+
+    /// Takes in the options of the peer's SYN or SYN-ACK (RFC 7323 2.2, 3.2; RFC 2018 2): what both sides sent is on.
+    pub(crate) fn learn_options(&mut self, cx: &Ctx, options: &Options) {
+        self.is.set(Is::TIMESTAMPS, cx.cfg.tcp.timestamps && options.timestamps.is_some());
+        self.is.set(Is::SACK, cx.cfg.tcp.sack && options.sack_permitted);
+        self.is.set(Is::SCALED, cx.cfg.tcp.window_scaling && options.window_scale.is_some());
+        if self.is(Is::SCALED) {
+            self.snd_wscale = options.window_scale.unwrap_or(0).min(super::window::MAX_WSCALE);
+        } else {
+            self.snd_wscale = 0;
+            self.rcv_wscale = 0;
+        }
+        if let Some((value, _)) = options.timestamps
+            && self.is(Is::TIMESTAMPS)
+        {
+            self.ts_recent = value;
+            self.ts_recent_at = cx.now;
+        }
+        self.peer_mss = peer_mss(cx, &self.tuple, options.mss);
+        self.sync_mss(cx);
+    }
+
+    /// The peer's SYN: its numbers.
+    pub(crate) fn set_irs(&mut self, irs: SeqNumber) {
+        self.irs = irs;
+        self.rcv_nxt = irs + 1;
+        self.rcv_wup = irs + 1;
+        self.snd_wl1 = irs;
+    }
+
+    /// A child of a listener, in SYN_RECEIVED, about to look at the segment that completes the handshake.
+    pub(crate) fn from_request(cx: &mut Ctx, key: Key, request: &Request, listener: &Tcb) -> Self {
+        let mut child = Self::new(cx, key, listener.knobs);
+        child.id = request.id;
+        child.is = Is::UNACCEPTED;
+        child.knobs.on.remove(Knob::ANY_PORT | Knob::DEFER);
+        child.tuple = request.tuple;
+        child.parent = Some(listener.key);
+        child.congestion = listener.congestion.clone();
+        child.init_sizes(cx, request.path_mtu);
+        child.set_iss(request.iss);
+        child.set_irs(request.irs);
+        child.rcv_wscale = request.rcv_wscale;
+        child.learn_options(cx, &request.options);
+        child.ts_recent = request.ts_recent;
+        child.current = request.current;
+        child.snd_nxt = request.iss + 1;
+        child.rcv_wnd = child.rcv_space.space.min(u32::from(u16::MAX));
+        child.rtx.push_back(Sent {
+            start: request.iss,
+            end: request.iss + 1,
+            at: request.sent_at,
+            flags: if request.retransmits > 0 { SentFlags::RETRANSMITTED } else { SentFlags::empty() },
+        });
+        child.is.set(Is::SYN_RETRANSMITTED, request.retransmits > 0);
+        child.retransmits = 0;
+        set_state(&mut child, cx, State::SynReceived, Cause::Handshake, Initiator::Peer);
+        child
+    }
+
+    /// The initial window, now that the segment size is known (RFC 5681 3.1, RFC 6928).
+    pub(crate) fn init_congestion(&mut self, cx: &Ctx) {
+        let mss = u32::from(self.mss);
+        self.congestion.on_mss_change(mss);
+        let segments = if self.is(Is::SYN_RETRANSMITTED) { 1 } else { cx.cfg.tcp.initial_window.max(1) };
+        self.congestion.set_cwnd(mss.saturating_mul(segments));
+    }
+}

@@ -1,0 +1,412 @@
+//! Building and sending segments (RFC 9293 3.8.6.2.1, 3.7.4; Linux `tcp_write_xmit`, `__tcp_transmit_skb`).
+
+use super::congestion::CongestionControl as _;
+use super::options::Knob;
+use super::state::State;
+use super::tcb::{Is, Sent, SentFlags, Tcb};
+use super::timers::Timer;
+use crate::ctx::Ctx;
+use crate::ip::output::emit_header;
+use core::net::IpAddr;
+use lastack_wire::tcp::{Flags, HEADER_LEN, Options, Repr, SackBlocks};
+use lastack_wire::{ChecksumState, Gso, GsoKind, PacketMeta, SeqNumber, ip, tcp};
+
+/// Largest IP packet, in bytes.
+const MAX_PACKET: usize = 65_535;
+/// SACK blocks that fit beside timestamps (RFC 2018 3).
+const SACKS_WITH_TIMESTAMPS: usize = 3;
+
+/// A finished segment without data, addressed and waiting for the device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutSegment {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    pub(crate) repr: Repr,
+}
+
+impl OutSegment {
+    /// Writes the packet. `None` if the frame is too small for it.
+    pub(crate) fn emit(&self, offload: bool, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+        let tcp_len = self.repr.header_len();
+        let ip_len = emit_header(frame, self.src, self.dst, ip::protocol::TCP, tcp_len, self.ttl, self.tos)?;
+        let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
+        self.repr.emit_header(segment).ok()?;
+        let checksum = finish(self.src, self.dst, ip_len, segment, offload)?;
+        Some((ip_len + tcp_len, PacketMeta { checksum, gso: None }))
+    }
+}
+
+/// Fills the checksum in, or leaves it to the device.
+fn finish(
+    src: IpAddr,
+    dst: IpAddr,
+    ip_len: usize,
+    segment: &mut [u8],
+    offload: bool,
+) -> Option<ChecksumState> {
+    if offload {
+        tcp::set_partial_checksum(src, dst, segment).ok()?;
+        return Some(ChecksumState::Partial { start: ip_len as u16, offset: tcp::CHECKSUM_OFFSET as u16 });
+    }
+    tcp::fill_checksum(src, dst, segment).ok()?;
+    Some(ChecksumState::Complete)
+}
+
+/// A segment that is ready to be built: numbers, flags, length.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    seq: SeqNumber,
+    len: u32,
+    fin: bool,
+    retransmission: bool,
+}
+
+impl Tcb {
+    /// Segments with data or FIN may leave in this state.
+    pub(crate) fn can_send_data(&self) -> bool {
+        matches!(
+            self.state(),
+            State::Established | State::CloseWait | State::FinWait1 | State::Closing | State::LastAck
+        )
+    }
+
+    /// Writes the next packet of this connection into `frame`: a retransmission, new data, or a bare ACK.
+    pub(crate) fn output(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+        if self.can_send_data() {
+            let options = self.segment_options(cx);
+            let header = HEADER_LEN + options_len(&options);
+            let mss = self.payload_mss(header);
+            let piece = self.next_retransmission(mss).or_else(|| self.next_new(cx, mss, header, frame.len()));
+            if let Some(piece) = piece {
+                return self.emit_piece(cx, frame, piece, options, mss);
+            }
+        }
+        if self.is(Is::ACK_NOW) && self.state() != State::Closed {
+            let repr = self.ack_repr(cx);
+            let segment = self.address(repr);
+            self.ack_sent();
+            self.count_out(cx);
+            return segment.emit(cx.caps.tx_checksum, frame);
+        }
+        None
+    }
+
+    /// Bytes of payload that fit into one wire segment beside a header of `header` bytes. Bounded to half of the
+    /// largest window the peer ever offered, so that a small window does not stall (Linux `tcp_bound_to_half_wnd`).
+    fn payload_mss(&self, header: usize) -> u32 {
+        let options = (header - HEADER_LEN) as u32;
+        let mss = u32::from(self.mss).saturating_sub(options).max(8);
+        let half = if self.max_window > 536 { self.max_window >> 1 } else { self.max_window };
+        if half > 0 { mss.min(half.max(28)) } else { mss }
+    }
+
+    /// The next piece that recovery wants to send again.
+    fn next_retransmission(&mut self, mss: u32) -> Option<Piece> {
+        if self.rtx_next.before(self.snd_una) {
+            self.rtx_next = self.snd_una;
+        }
+        if !self.rtx_next.before(self.rtx_until) || self.rtx.is_empty() {
+            return None;
+        }
+        let seq = self.rtx_next;
+        let record = *self.rtx.iter().find(|sent| sent.end.after(seq))?;
+        let data_end = self.snd_seq(self.snd_buf.end());
+        let window = self.window_end() - seq;
+        let window = match window {
+            ..=0 if seq != self.snd_una => return None,
+            ..=0 => mss,
+            w => w as u32,
+        };
+        let data = if seq.before(data_end) { data_end.distance_from(seq) } else { 0 };
+        let len = data.min(record.end.distance_from(seq)).min(mss).min(window);
+        let fin = self.is(Is::FIN_QUEUED) && seq + len == data_end && record.end.after(data_end);
+        let first = seq == self.snd_una;
+        let flight = self.rtx_next.distance_from(self.snd_una)
+            + if self.snd_nxt.after(self.recover) { self.snd_nxt.distance_from(self.recover) } else { 0 };
+        if !first && flight + len > self.congestion_window() {
+            self.is.insert(Is::CWND_LIMITED);
+            return None;
+        }
+        Some(Piece { seq, len, fin, retransmission: true })
+    }
+
+    /// The next piece of new data that windows, Nagle and cork let go.
+    fn next_new(&mut self, cx: &mut Ctx, mss: u32, header: usize, frame: usize) -> Option<Piece> {
+        if !self.has_unsent() || self.rtx_next.before(self.rtx_until) {
+            return None;
+        }
+        self.restart_after_idle(cx);
+        let seq = self.snd_nxt;
+        let data_end = self.snd_seq(self.snd_buf.end());
+        let data = if seq.before(data_end) { data_end.distance_from(seq) } else { 0 };
+        let window = (self.window_end() - seq).max(0) as u32;
+        let in_flight = self.outstanding();
+        let room = self.congestion_window().saturating_sub(in_flight);
+        if data == 0 {
+            // Only the FIN is left; it counts against the peer's window, not against the congestion window.
+            return (window >= 1).then_some(Piece { seq, len: 0, fin: true, retransmission: false });
+        }
+        if window == 0 {
+            return None;
+        }
+        let full = mss.min(data);
+        if room < full && in_flight > 0 {
+            self.is.insert(Is::CWND_LIMITED);
+            return None;
+        }
+        let limit = data.min(window).min(room.max(full)).min(self.gso_payload(cx, header, frame, mss));
+        let mut len = if limit < mss { limit } else { limit - limit % mss };
+        let rest = limit - len;
+        if limit == data && rest > 0 && self.may_send_small() {
+            len = limit;
+        }
+        let whole = len == data;
+        if self.is(Is::PROBING) {
+            self.is.remove(Is::PROBING);
+            len = data.min(window).min(mss);
+        } else if len < mss && !(whole && self.may_send_small()) {
+            // Less than a segment: not the tail, or Nagle holds it back, or the window cut it (silly window).
+            return None;
+        }
+        if len < data && room < len.saturating_add(mss) {
+            self.is.insert(Is::CWND_LIMITED);
+        }
+        let fin = len == data && self.is(Is::FIN_QUEUED) && window > len;
+        Some(Piece { seq, len, fin, retransmission: false })
+    }
+
+    /// Nagle's rule with Minshall's change, cork, and what overrides them (Linux `tcp_nagle_test`).
+    fn may_send_small(&self) -> bool {
+        if self.is(Is::FIN_QUEUED) || self.is(Is::PUSH_PENDING) {
+            return true;
+        }
+        if self.knobs.has(Knob::CORK) {
+            return false;
+        }
+        let small_in_flight = self.snd_sml.after(self.snd_una) && !self.snd_sml.after(self.snd_nxt);
+        self.knobs.has(Knob::NODELAY) || self.rtx.is_empty() || !small_in_flight
+    }
+
+    /// Most payload that one frame can carry: one segment, or as many as the device splits for us.
+    fn gso_payload(&self, cx: &Ctx, header: usize, frame: usize, mss: u32) -> u32 {
+        let device = if self.tuple.is_ipv6() { cx.caps.tx_gso_v6 } else { cx.caps.tx_gso_v4 } as usize;
+        let headers = usize::from(self.tuple.ip_header_len()) + header;
+        let room = device.min(frame).min(MAX_PACKET).saturating_sub(headers) as u32;
+        if room >= mss { room - room % mss } else { mss }
+    }
+
+    fn emit_piece(
+        &mut self,
+        cx: &mut Ctx,
+        frame: &mut [u8],
+        piece: Piece,
+        options: Options,
+        mss: u32,
+    ) -> Option<(usize, PacketMeta)> {
+        let Piece { seq, len, fin, retransmission } = piece;
+        let end = seq + len + u32::from(fin);
+        let mut flags = Flags::ACK;
+        flags.set(Flags::FIN, fin);
+        let data_end = self.snd_seq(self.snd_buf.end());
+        flags.set(Flags::PSH, len > 0 && seq + len == data_end);
+        let window = self.select_window();
+        let repr = Repr {
+            src_port: self.tuple.local_port,
+            dst_port: self.tuple.remote_port,
+            seq,
+            ack: self.rcv_nxt,
+            flags,
+            window,
+            urgent: 0,
+            options,
+        };
+        let (src, dst) = (self.tuple.local, self.tuple.remote);
+        let header = repr.header_len();
+        let tcp_len = header + len as usize;
+        let (ttl, tos) = (self.knobs.ttl, self.knobs.tos);
+        let ip_len = emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, ttl, tos)?;
+        let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
+        repr.emit_header(segment).ok()?;
+        if len > 0 {
+            let offset = self.snd_offset(seq);
+            self.snd_buf.copy_out(offset, segment.get_mut(header..)?);
+        }
+        let gso = (len > mss).then(|| Gso {
+            kind: if self.tuple.is_ipv6() { GsoKind::TcpV6 } else { GsoKind::TcpV4 },
+            size: mss as u16,
+            hdr_len: (ip_len + header) as u16,
+        });
+        let offload = cx.caps.tx_checksum || gso.is_some();
+        let checksum = finish(src, dst, ip_len, segment, offload)?;
+        if retransmission {
+            self.note_retransmitted(cx, seq, end);
+        } else {
+            self.note_sent(cx, seq, end, len < mss && len > 0);
+        }
+        self.ack_sent();
+        self.count_out(cx);
+        Some((ip_len + tcp_len, PacketMeta { checksum, gso }))
+    }
+
+    /// New numbers went out (Linux `tcp_event_new_data_sent`).
+    fn note_sent(&mut self, cx: &mut Ctx, start: SeqNumber, end: SeqNumber, small: bool) {
+        if small {
+            self.snd_sml = end;
+        }
+        let first = self.rtx.is_empty();
+        self.rtx.push_back(Sent { start, end, at: cx.now, flags: SentFlags::empty() });
+        self.snd_nxt = end;
+        self.last_sent = cx.now;
+        if !self.has_unsent() {
+            self.is.remove(Is::PUSH_PENDING);
+        }
+        // Interactive traffic: an answer to data that came lately (Linux `tcp_event_data_sent`).
+        if cx.now - self.delack.last_data < core::time::Duration::from_millis(self.delack.ato_ms.into()) {
+            self.is.insert(Is::PINGPONG);
+        }
+        if first {
+            self.arm_rto(cx);
+        }
+    }
+
+    /// A piece went out again: it gives no RTT sample any more (Karn).
+    fn note_retransmitted(&mut self, cx: &mut Ctx, start: SeqNumber, end: SeqNumber) {
+        for sent in self.rtx.iter_mut().take_while(|sent| sent.start.before(end)) {
+            if sent.end.after(start) {
+                sent.flags |= SentFlags::RETRANSMITTED;
+                sent.at = cx.now;
+            }
+        }
+        self.rtx_next = end;
+        self.last_sent = cx.now;
+        self.retrans_stamp.get_or_insert(cx.now);
+        self.stats.retransmissions = self.stats.retransmissions.wrapping_add(1);
+        self.stats.bytes_retransmitted += u64::from(end.distance_from(start));
+        cx.counters.retrans_segs += 1;
+        if !self.timers.is_armed(Timer::Retransmit) {
+            self.arm_rto(cx);
+        }
+    }
+
+    pub(crate) fn count_out(&mut self, cx: &mut Ctx) {
+        self.stats.segs_out = self.stats.segs_out.wrapping_add(1);
+        cx.counters.out_segs += 1;
+    }
+
+    /// The congestion window in bytes, at least one segment.
+    pub(crate) fn congestion_window(&self) -> u32 {
+        self.congestion.cwnd().max(u32::from(self.mss))
+    }
+
+    /// RFC 5681 4.1, Linux `tcp_cwnd_restart`: a window that was not used for an RTO is not trusted.
+    fn restart_after_idle(&mut self, cx: &Ctx) {
+        if !self.rtx.is_empty() {
+            return;
+        }
+        let idle = cx.now - self.last_sent;
+        let rto = self.rtt.rto();
+        if idle > rto {
+            self.congestion.on_idle_restart(cx.now, idle, rto);
+            self.last_sent = cx.now;
+        }
+    }
+
+    /// Options of a segment of the established connection.
+    pub(crate) fn segment_options(&mut self, cx: &Ctx) -> Options {
+        let mut options = Options::default();
+        if self.is(Is::TIMESTAMPS) {
+            options.timestamps = Some((self.ts_now(cx.now), self.ts_recent));
+        }
+        if self.dsack.is_some() || self.sacks_len > 0 {
+            options.sack = self.sack_blocks();
+        }
+        options
+    }
+
+    fn sack_blocks(&self) -> SackBlocks {
+        let mut blocks = SackBlocks::new();
+        if let Some((start, end)) = self.dsack {
+            blocks.push(start, end);
+        }
+        for (start, end) in self.sacks.iter().take(usize::from(self.sacks_len)) {
+            blocks.push(*start, *end);
+        }
+        if self.is(Is::TIMESTAMPS) {
+            blocks.truncate(SACKS_WITH_TIMESTAMPS);
+        }
+        blocks
+    }
+
+    /// A bare ACK with SEQ=SND.NXT (Linux `tcp_acceptable_seq`: the window edge if the peer shrank it below).
+    pub(crate) fn ack_repr(&mut self, cx: &Ctx) -> Repr {
+        let options = self.segment_options(cx);
+        let window = self.select_window();
+        Repr {
+            src_port: self.tuple.local_port,
+            dst_port: self.tuple.remote_port,
+            seq: self.acceptable_seq(),
+            ack: self.rcv_nxt,
+            flags: Flags::ACK,
+            window,
+            urgent: 0,
+            options,
+        }
+    }
+
+    /// SND.NXT, or the right edge of the peer's window if that was pulled back below it by more than a rounding.
+    pub(crate) fn acceptable_seq(&self) -> SeqNumber {
+        let edge = self.window_end();
+        let beyond = self.snd_nxt - edge;
+        if beyond <= 0 || (self.is(Is::SCALED) && beyond < 1 << self.snd_wscale) {
+            self.snd_nxt
+        } else {
+            edge
+        }
+    }
+
+    pub(crate) fn address(&self, repr: Repr) -> OutSegment {
+        OutSegment {
+            src: self.tuple.local,
+            dst: self.tuple.remote,
+            ttl: self.knobs.ttl,
+            tos: self.knobs.tos,
+            repr,
+        }
+    }
+
+    /// Sends an ACK of its own at once, whatever else is queued (Linux `tcp_send_ack`).
+    pub(crate) fn send_ack(&mut self, cx: &mut Ctx) {
+        if self.state() == State::Closed {
+            return;
+        }
+        if self.dsack.is_some() {
+            cx.counters.dsacks_sent += 1;
+        }
+        let repr = self.ack_repr(cx);
+        let segment = self.address(repr);
+        self.ack_sent();
+        self.count_out(cx);
+        cx.send_segment(segment);
+    }
+
+    /// An acknowledgement left, alone or on data: nothing is owed any more.
+    fn ack_sent(&mut self) {
+        self.delack.quick = self.delack.quick.saturating_sub(u8::from(self.is(Is::ACK_SCHEDULED)));
+        self.is.remove(Is::ACK_NOW | Is::ACK_SCHEDULED);
+        self.timers.clear(Timer::DelayedAck);
+        self.dsack = None;
+    }
+
+    /// Whether `output` would have something to send, as far as can be told cheaply.
+    pub(crate) fn wants_output(&self) -> bool {
+        self.is(Is::ACK_NOW)
+            || (self.can_send_data() && (self.rtx_next.before(self.rtx_until) || self.has_unsent()))
+    }
+}
+
+/// Bytes that options take in the header.
+fn options_len(options: &Options) -> usize {
+    Repr { options: *options, ..Repr::default() }.header_len() - HEADER_LEN
+}

@@ -1,0 +1,371 @@
+//! Timers that send again or give up: retransmission (RFC 6298 5), zero-window probes (RFC 9293 3.8.6.1), keep-alive
+//! (3.8.4), and the bounds on patience (3.8.3, RFC 5482; Linux `tcp_timer.c`).
+
+use super::congestion::{CongestionContext, CongestionControl as _, CongestionEvent};
+use super::options::Knob;
+use super::set_state::set_state;
+use super::state::{Cause, Initiator, State};
+use super::tcb::{Is, Recovery, SentFlags, Tcb};
+use super::timers::{ALL, Timer};
+use crate::config::TcpConfig;
+use crate::ctx::Ctx;
+use crate::error::{Error, Timeout};
+use crate::event::Ready;
+use crate::time::Instant;
+use core::time::Duration;
+
+/// Doublings after which an orphan without answers is given up (Linux `tcp_orphan_retries`).
+const ORPHAN_RETRIES: u8 = 8;
+
+/// Time that `boundary` doublings from `base` take, the last ones capped at the ceiling (Linux `tcp_model_timeout`).
+fn model_timeout(cfg: &TcpConfig, boundary: u8, base: Duration) -> Duration {
+    let (base, max) = (base.as_micros().max(1) as u64, cfg.rto_max.as_micros().max(1) as u64);
+    let linear = (max / base).checked_ilog2().unwrap_or(0);
+    let boundary = u32::from(boundary);
+    let micros = if boundary <= linear {
+        ((2 << boundary) - 1) * base
+    } else {
+        ((2 << linear) - 1) * base + u64::from(boundary - linear) * max
+    };
+    Duration::from_micros(micros)
+}
+
+impl Tcb {
+    /// The wheel popped this connection's node.
+    pub(crate) fn on_timer(&mut self, cx: &mut Ctx) {
+        self.timers.node_fired();
+        for timer in ALL {
+            if !self.timers.take_expired(timer, cx.now) {
+                continue;
+            }
+            match timer {
+                Timer::DelayedAck => self.on_delayed_ack_timer(cx),
+                Timer::Retransmit => self.on_retransmit_timer(cx),
+                Timer::KeepAlive => self.on_keepalive_timer(cx),
+            }
+            if self.is(Is::LEFT) {
+                return;
+            }
+        }
+        self.timers.rearm(&mut cx.wheel, self.key);
+    }
+
+    fn on_delayed_ack_timer(&mut self, cx: &mut Ctx) {
+        if !self.is(Is::ACK_SCHEDULED) {
+            return;
+        }
+        if self.is(Is::PINGPONG) {
+            // The answer did not come in time: leave interactive mode (Linux `tcp_delack_timer_handler`).
+            self.is.remove(Is::PINGPONG);
+            self.delack.ato_ms = cx.cfg.tcp.delayed_ack.as_millis() as u16;
+        } else {
+            let rto = self.rtt.rto().as_millis().min(60_000) as u16;
+            self.delack.ato_ms = self.delack.ato_ms.saturating_mul(2).min(rto);
+        }
+        cx.counters.delayed_acks += 1;
+        self.is.insert(Is::ACK_NOW);
+        cx.want_output(self);
+    }
+
+    /// RTO with back-off and ceiling.
+    pub(crate) fn backed_off_rto(&self, cx: &Ctx) -> Duration {
+        let max = cx.cfg.tcp.rto_max;
+        self.rtt.rto().saturating_mul(1 << self.backoff.min(20)).min(max)
+    }
+
+    /// Starts or restarts the retransmission timer for what is in flight (RFC 6298 5.1, 5.3).
+    pub(crate) fn arm_rto(&mut self, cx: &mut Ctx) {
+        let mut rto = self.backed_off_rto(cx);
+        // The last wait before the user timeout ends with it (Linux `tcp_clamp_rto_to_user_timeout`).
+        if let (Some(start), user @ 1..) = (self.retrans_stamp, self.knobs.user_timeout_ms) {
+            let end = start + Duration::from_millis(user.into());
+            rto = rto.min((end - cx.now).max(Duration::from_millis(1)));
+        }
+        self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, cx.now + rto);
+    }
+
+    fn on_retransmit_timer(&mut self, cx: &mut Ctx) {
+        match self.state() {
+            State::SynSent => self.on_syn_timer(cx),
+            State::SynReceived => self.on_synack_timer(cx),
+            _ if self.rtx.is_empty() => self.on_probe_timer(cx),
+            _ => self.on_rto(cx),
+        }
+    }
+
+    fn on_syn_timer(&mut self, cx: &mut Ctx) {
+        let limit = self.knobs.syn_retries.saturating_add(cx.cfg.tcp.syn_linear_timeouts);
+        let user = self.user_timeout_passed(cx, self.retrans_stamp);
+        if self.retransmits >= limit || user {
+            let (timeout, cause) =
+                if user { (Timeout::User, Cause::UserTimeout) } else { (Timeout::Syn, Cause::SynTimeout) };
+            let error = self.soft_error.unwrap_or(Error::TimedOut(timeout));
+            return self.fail(cx, error, cause, Initiator::Timer);
+        }
+        self.repeat_syn(cx);
+    }
+
+    /// Sends the SYN again and arms its timer: at first at a constant distance, then with back-off.
+    pub(crate) fn repeat_syn(&mut self, cx: &mut Ctx) {
+        self.retransmits = self.retransmits.saturating_add(1);
+        if self.retransmits > cx.cfg.tcp.syn_linear_timeouts {
+            self.backoff = self.backoff.saturating_add(1);
+        }
+        self.is.insert(Is::SYN_RETRANSMITTED);
+        self.retransmit_handshake(cx);
+    }
+
+    fn on_synack_timer(&mut self, cx: &mut Ctx) {
+        if self.retransmits >= cx.cfg.tcp.synack_retries {
+            let error = self.soft_error.unwrap_or(Error::TimedOut(Timeout::Syn));
+            return self.fail(cx, error, Cause::RetransmissionTimeout, Initiator::Timer);
+        }
+        self.retransmits += 1;
+        self.backoff = self.backoff.saturating_add(1);
+        self.is.insert(Is::SYN_RETRANSMITTED);
+        self.retransmit_handshake(cx);
+    }
+
+    fn retransmit_handshake(&mut self, cx: &mut Ctx) {
+        if let Some(sent) = self.rtx.front_mut() {
+            sent.flags |= SentFlags::RETRANSMITTED;
+        }
+        self.retrans_stamp.get_or_insert(cx.now);
+        self.stats.retransmissions += 1;
+        cx.counters.retrans_segs += 1;
+        self.send_handshake(cx);
+        self.arm_rto(cx);
+    }
+
+    fn user_timeout_passed(&self, cx: &Ctx, since: Option<Instant>) -> bool {
+        match (since, self.knobs.user_timeout_ms) {
+            (Some(at), ms @ 1..) => cx.now - at >= Duration::from_millis(ms.into()),
+            _ => false,
+        }
+    }
+
+    /// The oldest segment in flight was not acknowledged in time (RFC 6298 5.4 to 5.6; Linux `tcp_retransmit_timer`).
+    fn on_rto(&mut self, cx: &mut Ctx) {
+        cx.counters.timeouts += 1;
+        let oldest = self.rtx.front().map_or(cx.now, |sent| sent.at);
+        self.retrans_stamp.get_or_insert(oldest);
+        if self.gives_up(cx) {
+            return;
+        }
+        self.enter_loss(cx);
+        self.retransmits = self.retransmits.saturating_add(1);
+        self.backoff = self.backoff.saturating_add(1);
+        self.arm_rto(cx);
+        cx.want_output(self);
+    }
+
+    /// R2: patience is over (Linux `tcp_write_timeout`).
+    fn gives_up(&mut self, cx: &mut Ctx) -> bool {
+        let since = self.retrans_stamp.unwrap_or(cx.now);
+        let mut retries = cx.cfg.tcp.retries2;
+        if self.is_orphan() {
+            let alive = self.backed_off_rto(cx) < cx.cfg.tcp.rto_max;
+            retries = self.orphan_retries(cx, alive);
+            if self.orphan_out_of_resources(cx) {
+                return true;
+            }
+        }
+        let user = self.user_timeout_passed(cx, Some(since));
+        let model = model_timeout(&cx.cfg.tcp, retries, cx.cfg.tcp.rto_min);
+        if !user && (self.knobs.user_timeout_ms > 0 || cx.now - since < model) {
+            return false;
+        }
+        let (timeout, cause) = if user {
+            (Timeout::User, Cause::UserTimeout)
+        } else {
+            (Timeout::Retransmission, Cause::RetransmissionTimeout)
+        };
+        self.fail(cx, self.soft_error.unwrap_or(Error::TimedOut(timeout)), cause, Initiator::Timer);
+        true
+    }
+
+    fn orphan_retries(&self, cx: &Ctx, alive: bool) -> u8 {
+        match cx.cfg.tcp.orphan_retries {
+            _ if self.soft_error.is_some() && !alive => 0,
+            0 if alive => ORPHAN_RETRIES,
+            n => n,
+        }
+    }
+
+    /// Linux `tcp_out_of_resources`.
+    fn orphan_out_of_resources(&mut self, cx: &mut Ctx) -> bool {
+        let silent = cx.now - self.last_sent > cx.cfg.tcp.rto_max * 2;
+        let shift = u32::from(silent) + u32::from(self.soft_error.is_some());
+        if !self.too_many_orphans(cx, shift) {
+            return false;
+        }
+        let recent = cx.now - self.last_sent <= cx.cfg.tcp.time_wait;
+        if recent || (self.snd_wnd == 0 && self.rtx.is_empty()) {
+            self.abort_with(cx, Cause::ResourceLimit);
+        } else {
+            set_state(self, cx, State::Closed, Cause::ResourceLimit, Initiator::Administrator);
+        }
+        true
+    }
+
+    /// RFC 5681 3.1, RFC 6582 4: all that is in flight is taken as lost and sent again in slow start.
+    fn enter_loss(&mut self, cx: &mut Ctx) {
+        let repeated = self.recovery != Recovery::Open && self.snd_una.before_eq(self.recover);
+        let context = CongestionContext { now: cx.now, in_flight: self.outstanding(), repeated };
+        self.congestion.on_congestion(CongestionEvent::Timeout, &context);
+        self.recovery = Recovery::Loss;
+        self.recover = self.snd_nxt;
+        self.rtx_next = self.snd_una;
+        self.rtx_until = self.snd_nxt;
+        self.dup_acks = 0;
+    }
+
+    /// Arms the zero-window probe (or, with a cork, its end) if something waits, nothing is in flight and no timer runs
+    /// (Linux `tcp_check_probe_timer`).
+    pub(crate) fn arm_probe_if_stuck(&mut self, cx: &mut Ctx) {
+        if self.rtx.is_empty()
+            && self.has_unsent()
+            && self.can_send_data()
+            && !self.timers.is_armed(Timer::Retransmit)
+        {
+            self.arm_probe(cx);
+        }
+    }
+
+    pub(crate) fn arm_probe(&mut self, cx: &mut Ctx) {
+        let max = cx.cfg.tcp.rto_max;
+        let base = self.rtt.rto().max(cx.cfg.tcp.rto_min);
+        let mut when = base.saturating_mul(1 << self.backoff.min(20)).min(max);
+        if let (Some(start), user @ 1..) = (self.probes_since, self.knobs.user_timeout_ms) {
+            let end = start + Duration::from_millis(user.into());
+            when = when.min((end - cx.now).max(Duration::from_millis(1)));
+        }
+        self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, cx.now + when);
+    }
+
+    /// Linux `tcp_probe_timer`.
+    fn on_probe_timer(&mut self, cx: &mut Ctx) {
+        if !self.has_unsent() || !self.can_send_data() {
+            self.probes_out = 0;
+            self.probes_since = None;
+            return;
+        }
+        let since = *self.probes_since.get_or_insert(cx.now);
+        if self.user_timeout_passed(cx, Some(since)) {
+            return self.probing_failed(cx, Timeout::User, Cause::UserTimeout);
+        }
+        let mut limit = cx.cfg.tcp.retries2;
+        if self.is_orphan() {
+            let alive = self.backed_off_rto(cx) < cx.cfg.tcp.rto_max;
+            limit = self.orphan_retries(cx, alive);
+            if !alive && self.backoff >= limit {
+                return self.probing_failed(cx, Timeout::ZeroWindow, Cause::ZeroWindowTimeout);
+            }
+            if self.orphan_out_of_resources(cx) {
+                return;
+            }
+        }
+        if self.probes_out >= limit {
+            return self.probing_failed(cx, Timeout::ZeroWindow, Cause::ZeroWindowTimeout);
+        }
+        self.send_probe(cx);
+        if self.rtx.is_empty() {
+            self.probes_out = self.probes_out.saturating_add(1);
+            self.backoff = self.backoff.saturating_add(1).min(cx.cfg.tcp.retries2);
+            self.arm_probe(cx);
+        }
+    }
+
+    fn probing_failed(&mut self, cx: &mut Ctx, timeout: Timeout, cause: Cause) {
+        self.fail(cx, self.soft_error.unwrap_or(Error::TimedOut(timeout)), cause, Initiator::Timer);
+    }
+
+    /// Data if the window lets any through (a small piece that silly-window avoidance or a cork held back), otherwise an
+    /// empty segment below the window, which draws an ACK (Linux `tcp_write_wakeup`).
+    fn send_probe(&mut self, cx: &mut Ctx) {
+        if self.snd_nxt.before(self.window_end()) && self.has_unsent() {
+            self.is.insert(Is::PUSH_PENDING | Is::PROBING);
+            cx.want_output(self);
+        } else {
+            cx.counters.window_probes += 1;
+            self.send_probe_segment(cx);
+        }
+    }
+
+    fn send_probe_segment(&mut self, cx: &mut Ctx) {
+        let mut repr = self.ack_repr(cx);
+        repr.seq = self.snd_una - 1;
+        let segment = self.address(repr);
+        self.count_out(cx);
+        cx.send_segment(segment);
+    }
+
+    /// Starts the keep-alive timer of a connection that wants one.
+    pub(crate) fn arm_keepalive(&mut self, cx: &mut Ctx) {
+        if self.knobs.has(Knob::KEEPALIVE)
+            && !matches!(self.state(), State::Closed | State::Listen | State::SynSent)
+        {
+            let idle = Duration::from_secs(self.knobs.keep_idle_s.into());
+            self.timers.set(&mut cx.wheel, self.key, Timer::KeepAlive, cx.now + idle);
+        } else if !(self.is_orphan() && self.state() == State::FinWait2) {
+            self.timers.clear(Timer::KeepAlive);
+        }
+    }
+
+    /// Linux `tcp_keepalive_timer`.
+    fn on_keepalive_timer(&mut self, cx: &mut Ctx) {
+        if self.state() == State::FinWait2 && self.is_orphan() {
+            return self.fin_wait2_expired(cx);
+        }
+        if !self.knobs.has(Knob::KEEPALIVE) {
+            return;
+        }
+        let idle = Duration::from_secs(self.knobs.keep_idle_s.into());
+        let interval = Duration::from_secs(self.knobs.keep_interval_s.into());
+        let mut next = idle;
+        if self.rtx.is_empty() && !self.has_unsent() {
+            let elapsed = cx.now - self.last_received;
+            if elapsed >= idle {
+                let user = Duration::from_millis(self.knobs.user_timeout_ms.into());
+                let dead = if user.is_zero() {
+                    self.probes_out >= self.knobs.keep_count
+                } else {
+                    elapsed >= user && self.probes_out > 0
+                };
+                if dead {
+                    return self.keepalive_failed(cx, !user.is_zero());
+                }
+                cx.counters.keepalive_probes += 1;
+                self.send_probe_segment(cx);
+                self.probes_out = self.probes_out.saturating_add(1);
+                next = interval;
+            } else {
+                next = idle - elapsed;
+            }
+        }
+        self.timers.set(&mut cx.wheel, self.key, Timer::KeepAlive, cx.now + next);
+    }
+
+    fn keepalive_failed(&mut self, cx: &mut Ctx, user: bool) {
+        let (timeout, cause) = if user {
+            (Timeout::User, Cause::UserTimeout)
+        } else {
+            (Timeout::KeepAlive, Cause::KeepAliveTimeout)
+        };
+        self.error = Some(self.soft_error.unwrap_or(Error::TimedOut(timeout)));
+        self.abort_with(cx, cause);
+        cx.signal(self, Ready::ERR);
+    }
+
+    /// The full record of an orphan in FIN_WAIT_2: its excess time is over, a small record takes the rest; one that has
+    /// had all its time is reset.
+    fn fin_wait2_expired(&mut self, cx: &mut Ctx) {
+        let time = self.fin_time(cx);
+        let small = cx.cfg.tcp.time_wait;
+        if time > small {
+            self.hand_over_fin_wait2(cx, time - small);
+        } else {
+            self.abort_with(cx, Cause::FinWait2Timeout);
+        }
+    }
+}

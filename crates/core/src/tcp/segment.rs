@@ -1,0 +1,59 @@
+//! A received segment as the state machine sees it.
+
+use lastack_wire::SeqNumber;
+use lastack_wire::tcp::{Flags, Options, Segment};
+
+/// Numbers, flags and text of one arriving segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seg<'a> {
+    pub(crate) seq: SeqNumber,
+    /// SEG.SEQ + SEG.LEN: SYN and FIN count.
+    pub(crate) end_seq: SeqNumber,
+    pub(crate) ack: SeqNumber,
+    pub(crate) flags: Flags,
+    pub(crate) window: u16,
+    pub(crate) urgent: u16,
+    pub(crate) options: Options,
+    pub(crate) payload: &'a [u8],
+    /// Payload of one segment on the wire, if the device merged several.
+    pub(crate) gso_size: u16,
+}
+
+impl<'a> Seg<'a> {
+    pub(crate) fn new(segment: &Segment<'a>, gso_size: u16) -> Self {
+        Self {
+            seq: segment.seq,
+            end_seq: segment.seq + segment.seg_len(),
+            ack: segment.ack,
+            flags: segment.flags,
+            window: segment.window,
+            urgent: segment.urgent,
+            options: segment.options,
+            payload: segment.payload,
+            gso_size,
+        }
+    }
+
+    pub(crate) fn has(&self, flags: Flags) -> bool {
+        self.flags.contains(flags)
+    }
+
+    /// The FIN's own number, which is also the end of the text.
+    pub(crate) fn text_end(&self) -> SeqNumber {
+        self.end_seq - u32::from(self.has(Flags::FIN))
+    }
+
+    /// Occupies no sequence space.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seq == self.end_seq
+    }
+}
+
+/// What is to be done with the sender of a segment after the state machine has seen it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing more.
+    Done,
+    /// A reflex RST.
+    Reset,
+}

@@ -1,0 +1,93 @@
+//! The only place where a state changes (Linux `tcp_set_state`): legal arrows, counters, history, trace.
+//!
+//! [`Current`] keeps its state private to this file, so no other code can write it.
+
+use super::state::{Cause, Initiator, State, is_legal};
+use super::tcb::{Is, Tcb, Tuple};
+use crate::ctx::Ctx;
+use crate::event::{ConnectionId, Ready, Transition, TransitionEvent};
+
+/// A state that only this file can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Current(State);
+
+impl Current {
+    /// Every record begins in CLOSED.
+    pub(crate) const fn closed() -> Self {
+        Self(State::Closed)
+    }
+
+    pub(crate) const fn get(self) -> State {
+        self.0
+    }
+}
+
+/// Moves the state of any record, small or full.
+pub(crate) fn transition(
+    current: &mut Current,
+    cx: &mut Ctx,
+    id: ConnectionId,
+    tuple: &Tuple,
+    to: State,
+    cause: Cause,
+    initiator: Initiator,
+) -> Transition {
+    let from = current.0;
+    let legal = is_legal(from, to, cause);
+    debug_assert!(legal, "no arrow {from} -> {to} for: {cause}");
+    if !legal {
+        cx.counters.illegal_transitions += 1;
+    }
+    current.0 = to;
+    count(cx, from, to, cause);
+    let transition = Transition { at: cx.now, from, to, cause, initiator };
+    if cx.cfg.trace_transitions {
+        let event =
+            TransitionEvent { id, local: tuple.local_addr(), remote: tuple.remote_addr(), transition };
+        cx.trace(event);
+    }
+    transition
+}
+
+/// Moves the state of a full record, keeps its history and tells its owner.
+pub(crate) fn set_state(tcb: &mut Tcb, cx: &mut Ctx, to: State, cause: Cause, initiator: Initiator) {
+    let (id, tuple) = (tcb.id, tcb.tuple);
+    let transition = transition(&mut tcb.current, cx, id, &tuple, to, cause, initiator);
+    tcb.history.push(transition);
+    if to == State::Closed {
+        tcb.is.insert(Is::LEFT);
+        tcb.timers.clear_all(&mut cx.wheel);
+        tcb.purge_send_queue(cx);
+        cx.signal(tcb, Ready::IN | Ready::OUT | Ready::RDHUP | Ready::HUP);
+    } else {
+        cx.signal(tcb, Ready::OUT);
+    }
+}
+
+fn count(cx: &mut Ctx, from: State, to: State, cause: Cause) {
+    let c = &mut cx.counters;
+    match (from, to) {
+        (_, State::SynSent) => c.active_opens += 1,
+        (State::NewSynRecv, State::SynReceived) | (State::Closed, State::SynReceived) => c.passive_opens += 1,
+        (State::SynSent | State::SynReceived | State::NewSynRecv, State::Closed) => c.attempt_fails += 1,
+        (State::Established | State::CloseWait, State::Closed) => c.estab_resets += 1,
+        _ => {}
+    }
+    if to == State::Closed {
+        let by_cause = match cause {
+            Cause::UnreadData => &mut c.abort_on_close,
+            Cause::LingerZero | Cause::Abort => &mut c.abort_on_linger,
+            Cause::DataAfterClose => &mut c.abort_on_data,
+            Cause::ResourceLimit => &mut c.abort_on_memory,
+            Cause::SynTimeout
+            | Cause::RetransmissionTimeout
+            | Cause::ZeroWindowTimeout
+            | Cause::KeepAliveTimeout
+            | Cause::UserTimeout => &mut c.abort_on_timeout,
+            Cause::TimeWaitLimit => &mut c.time_wait_overflow,
+            Cause::TimeWaitReuse => &mut c.time_wait_recycled,
+            _ => return,
+        };
+        *by_cause += 1;
+    }
+}

@@ -1,0 +1,95 @@
+//! SEGMENT ARRIVES in SYN_SENT (RFC 9293 3.10.7.3; Linux `tcp_rcv_synsent_state_process`).
+
+use super::segment::{Seg, Verdict};
+use super::set_state::set_state;
+use super::state::{Cause, Initiator, State};
+use super::tcb::{Is, Tcb};
+use super::timers::Timer;
+use crate::ctx::Ctx;
+use crate::error::Error;
+use crate::event::Ready;
+use lastack_wire::tcp::Flags;
+
+impl Tcb {
+    pub(crate) fn rcv_syn_sent(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> Verdict {
+        if seg.has(Flags::ACK) {
+            if !self.acks_our_syn(cx, seg) {
+                return self.wrong_ack(cx, seg);
+            }
+            if seg.has(Flags::RST) {
+                self.tcp_reset(cx);
+                return Verdict::Done;
+            }
+            if seg.has(Flags::SYN) {
+                self.rcv_syn_ack(cx, seg);
+            }
+            return Verdict::Done;
+        }
+        if seg.has(Flags::RST) || !seg.has(Flags::SYN) {
+            return Verdict::Done;
+        }
+        self.rcv_crossed_syn(cx, seg);
+        Verdict::Done
+    }
+
+    /// The acknowledgement is of our SYN, and the echoed stamp is one that we sent.
+    fn acks_our_syn(&self, cx: &Ctx, seg: &Seg<'_>) -> bool {
+        if !seg.ack.after(self.snd_una) || seg.ack.after(self.snd_nxt) {
+            return false;
+        }
+        match seg.options.timestamps {
+            Some((_, echo)) if echo != 0 && cx.cfg.tcp.timestamps && !seg.has(Flags::RST) => {
+                let first = self.retrans_stamp.unwrap_or(cx.now);
+                let (first, last) = (self.ts_now(first), self.ts_now(cx.now));
+                echo.wrapping_sub(first) <= last.wrapping_sub(first)
+            }
+            _ => true,
+        }
+    }
+
+    /// A half-open peer answers with its old numbers: reset it, and do not wait a second to try again (note n34).
+    fn wrong_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> Verdict {
+        if self.retransmits == 0 {
+            self.repeat_syn(cx);
+        }
+        if seg.has(Flags::RST) { Verdict::Done } else { Verdict::Reset }
+    }
+
+    fn rcv_syn_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        self.set_irs(seg.seq);
+        self.learn_options(cx, &seg.options);
+        self.snd_una = seg.ack;
+        let sample = (!self.is(Is::SYN_RETRANSMITTED))
+            .then(|| self.rtx.front().map(|sent| cx.now - sent.at))
+            .flatten();
+        self.rtx.clear();
+        self.timers.clear(Timer::Retransmit);
+        if let Some(rtt) = sample {
+            self.rtt.sample(rtt, cx.now, 0, 0);
+        }
+        // The window of a segment with SYN is never scaled (RFC 7323 2.2).
+        self.snd_wnd = u32::from(seg.window);
+        self.max_window = self.snd_wnd;
+        self.soft_error = None;
+        set_state(self, cx, State::Established, Cause::Handshake, Initiator::Peer);
+        self.finish_connect(cx);
+        self.is.insert(Is::ACK_NOW);
+        cx.want_output(self);
+    }
+
+    /// Crossed SYNs (RFC 9293 3.5, MUST-10). A FIN on the SYN is ignored; the peer repeats it.
+    fn rcv_crossed_syn(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        self.set_irs(seg.seq);
+        self.learn_options(cx, &seg.options);
+        self.snd_wnd = u32::from(seg.window);
+        self.max_window = self.snd_wnd;
+        set_state(self, cx, State::SynReceived, Cause::Syn, Initiator::Peer);
+        self.send_handshake(cx);
+    }
+
+    /// An ICMP error ends an attempt to connect (RFC 9293 3.9.2.2, RFC 5461; Linux `tcp_v4_err`).
+    pub(crate) fn attempt_failed(&mut self, cx: &mut Ctx, error: Error) {
+        self.fail(cx, error, Cause::Icmp, Initiator::Administrator);
+        cx.signal(self, Ready::OUT);
+    }
+}

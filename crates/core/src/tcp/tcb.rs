@@ -1,0 +1,368 @@
+//! The record of one connection (RFC 9293 3.3.1's TCB; Linux `struct tcp_sock`).
+
+use super::congestion::Congestion;
+use super::history::History;
+use super::listen::Listen;
+use super::options::Options as SocketKnobs;
+use super::rtt::RttEstimator;
+use super::set_state::Current;
+use super::state::State;
+use super::timers::Timers;
+use crate::buffer::{RecvBuffer, SendBuffer};
+use crate::error::Error;
+use crate::event::{ConnectionId, Ready};
+use crate::slab::Key;
+use crate::time::Instant;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use lastack_wire::SeqNumber;
+
+/// Addresses and ports of both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Tuple {
+    pub(crate) local: IpAddr,
+    pub(crate) remote: IpAddr,
+    pub(crate) local_port: u16,
+    pub(crate) remote_port: u16,
+}
+
+impl Tuple {
+    pub(crate) const UNBOUND: Self = Self {
+        local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        remote: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        local_port: 0,
+        remote_port: 0,
+    };
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.local, self.local_port)
+    }
+
+    pub(crate) fn remote_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.remote, self.remote_port)
+    }
+
+    pub(crate) fn is_ipv6(&self) -> bool {
+        self.remote.is_ipv6()
+    }
+
+    /// Length of the IP header that packets of this connection carry.
+    pub(crate) fn ip_header_len(&self) -> u16 {
+        if self.is_ipv6() { 40 } else { 20 }
+    }
+}
+
+bitflags::bitflags! {
+    /// What is true of a connection besides its state.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub(crate) struct Is: u32 {
+        /// An application holds the handle. Without it the connection is an orphan (Linux `SOCK_DEAD` unset).
+        const OWNED = 1 << 0;
+        /// In the output queue.
+        const QUEUED = 1 << 1;
+        /// In the table of four-tuples.
+        const INDEXED = 1 << 2;
+        /// Nothing more will be read (Linux `RCV_SHUTDOWN`).
+        const RCV_SHUT = 1 << 3;
+        /// Nothing more will be written (Linux `SEND_SHUTDOWN`).
+        const SND_SHUT = 1 << 4;
+        /// The peer's FIN took effect (Linux `SOCK_DONE`): end of file wins over a later error.
+        const DONE = 1 << 5;
+        /// A FIN stands at the end of the send queue. Not the same as: it was sent.
+        const FIN_QUEUED = 1 << 6;
+        /// Timestamps are in use.
+        const TIMESTAMPS = 1 << 7;
+        /// The peer understands SACK.
+        const SACK = 1 << 8;
+        /// Windows are scaled.
+        const SCALED = 1 << 9;
+        /// A child of a listener that nobody has accepted yet.
+        const UNACCEPTED = 1 << 10;
+        /// Counted as an orphan.
+        const ORPHAN = 1 << 11;
+        /// An ACK is owed.
+        const ACK_SCHEDULED = 1 << 12;
+        /// It is owed now.
+        const ACK_NOW = 1 << 13;
+        /// Interactive: ACKs are delayed (Linux pingpong mode).
+        const PINGPONG = 1 << 14;
+        /// The last segment sent filled the congestion window.
+        const CWND_LIMITED = 1 << 15;
+        /// Bound to a local port.
+        const BOUND = 1 << 16;
+        /// An urgent byte is announced and not yet read or passed.
+        const URGENT_PENDING = 1 << 17;
+        /// The urgent byte has arrived and can be read.
+        const URGENT_VALID = 1 << 18;
+        /// The RTO of the SYN or SYN-ACK fired: initial window is one segment (RFC 5681 3.1).
+        const SYN_RETRANSMITTED = 1 << 19;
+        /// The handshake began on this side (RFC 9293 MUST-11).
+        const ACTIVE_OPEN = 1 << 20;
+        /// The writer met a full buffer; tell it when there is room.
+        const WANT_SPACE = 1 << 21;
+        /// `set_state` has closed the record and the tables do not know yet.
+        const LEFT = 1 << 22;
+        /// In the list of sockets with news.
+        const SIGNALLED = 1 << 23;
+        /// Send what is there even if it is a small segment: the application uncorked, or the cork's time is over.
+        const PUSH_PENDING = 1 << 24;
+        /// A zero-window probe with data is due: the window may cut it short.
+        const PROBING = 1 << 25;
+    }
+}
+
+bitflags::bitflags! {
+    /// What became of one transmitted piece.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub(crate) struct SentFlags: u8 {
+        /// Sent more than once: gives no RTT sample (Karn).
+        const RETRANSMITTED = 1;
+    }
+}
+
+/// One entry of the retransmission queue: a piece of sequence space that was sent in one packet. SYN and FIN occupy a
+/// number here like data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) start: SeqNumber,
+    pub(crate) end: SeqNumber,
+    pub(crate) at: Instant,
+    pub(crate) flags: SentFlags,
+}
+
+/// Where loss recovery stands (Linux `icsk_ca_state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Recovery {
+    /// No trouble.
+    #[default]
+    Open,
+    /// Three duplicate ACKs came: fast recovery until `recover` is acknowledged (RFC 6582).
+    Fast,
+    /// The retransmission timer fired: everything up to `recover` is resent in slow start.
+    Loss,
+}
+
+/// The small record that takes over when the full one ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Successor {
+    /// TIME_WAIT or an ownerless FIN_WAIT_2.
+    pub(crate) state: State,
+    /// How long it lives.
+    pub(crate) lifetime: core::time::Duration,
+}
+
+/// Delayed ACKs (Linux `icsk_ack`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delack {
+    /// Immediate ACKs left before delaying begins.
+    pub(crate) quick: u8,
+    /// Current delay in milliseconds.
+    pub(crate) ato_ms: u16,
+    /// Estimate of the peer's segment size.
+    pub(crate) rcv_mss: u16,
+    /// When the last data arrived.
+    pub(crate) last_data: Instant,
+}
+
+/// Receive-window tuning (Linux `rcvq_space`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RcvSpace {
+    /// Window that is offered when nothing waits to be read, in bytes.
+    pub(crate) space: u32,
+    /// Bytes the application read since `since`.
+    pub(crate) copied: u32,
+    /// When the current measurement began.
+    pub(crate) since: Instant,
+}
+
+/// Counts for `info()`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) bytes_acked: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) segs_out: u32,
+    pub(crate) segs_in: u32,
+    pub(crate) retransmissions: u32,
+    pub(crate) bytes_retransmitted: u64,
+}
+
+/// One connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Tcb {
+    pub(crate) key: Key,
+    pub(crate) id: ConnectionId,
+    pub(crate) tuple: Tuple,
+    pub(crate) current: Current,
+    pub(crate) is: Is,
+    pub(crate) recovery: Recovery,
+
+    // Send sequence space.
+    pub(crate) iss: SeqNumber,
+    pub(crate) snd_una: SeqNumber,
+    pub(crate) snd_nxt: SeqNumber,
+    pub(crate) snd_wnd: u32,
+    pub(crate) snd_wl1: SeqNumber,
+    /// End of the last segment smaller than the MSS (Minshall's Nagle).
+    pub(crate) snd_sml: SeqNumber,
+    pub(crate) max_window: u32,
+    pub(crate) snd_buf: SendBuffer,
+    pub(crate) rtx: VecDeque<Sent>,
+    pub(crate) congestion: Congestion,
+    pub(crate) rtt: RttEstimator,
+    /// End of what was sent when recovery began.
+    pub(crate) recover: SeqNumber,
+    /// Next number to be retransmitted, and the number up to which recovery wants that.
+    pub(crate) rtx_next: SeqNumber,
+    pub(crate) rtx_until: SeqNumber,
+    pub(crate) dup_acks: u16,
+    pub(crate) snd_wscale: u8,
+    pub(crate) rcv_wscale: u8,
+    /// Largest segment payload, options not counted: the smaller of the peer's MSS and the path's.
+    pub(crate) mss: u16,
+    /// What the peer's MSS option allowed.
+    pub(crate) peer_mss: u16,
+    pub(crate) path_mtu: u16,
+
+    // Receive sequence space.
+    pub(crate) irs: SeqNumber,
+    pub(crate) rcv_nxt: SeqNumber,
+    pub(crate) rcv_wup: SeqNumber,
+    pub(crate) rcv_wnd: u32,
+    pub(crate) rcv_buf: RecvBuffer,
+    pub(crate) rcv_space: RcvSpace,
+    /// Number of a FIN that arrived out of order.
+    pub(crate) fin_at: Option<SeqNumber>,
+    /// Most recent out-of-order ranges first (RFC 2018 4).
+    pub(crate) sacks: [(SeqNumber, SeqNumber); 4],
+    pub(crate) sacks_len: u8,
+    /// A duplicate to report once (RFC 2883).
+    pub(crate) dsack: Option<(SeqNumber, SeqNumber)>,
+    pub(crate) urg_seq: SeqNumber,
+    pub(crate) urg_byte: u8,
+
+    // Timestamps.
+    pub(crate) ts_recent: u32,
+    pub(crate) ts_offset: u32,
+    pub(crate) ts_recent_at: Instant,
+
+    // Acknowledging.
+    pub(crate) delack: Delack,
+
+    // Timers.
+    pub(crate) timers: Timers,
+    pub(crate) retransmits: u8,
+    pub(crate) backoff: u8,
+    pub(crate) probes_out: u8,
+    /// When the first transmission of what now times out was made.
+    pub(crate) retrans_stamp: Option<Instant>,
+    /// When the probing of a zero window began.
+    pub(crate) probes_since: Option<Instant>,
+    pub(crate) last_received: Instant,
+    pub(crate) last_sent: Instant,
+    /// When the last rate-limited ACK went out (`last_oow_ack_time`).
+    pub(crate) last_oow_ack: Option<Instant>,
+
+    // The application's side.
+    pub(crate) knobs: SocketKnobs,
+    pub(crate) error: Option<Error>,
+    pub(crate) soft_error: Option<Error>,
+    pub(crate) history: History,
+    pub(crate) stats: Stats,
+    pub(crate) listen: Option<Box<Listen>>,
+    /// Slot of the listener that a child waits at.
+    pub(crate) parent: Option<Key>,
+    pub(crate) successor: Option<Successor>,
+    /// Flags signalled and not yet polled as an event.
+    pub(crate) news: Ready,
+}
+
+impl Tcb {
+    pub(crate) fn state(&self) -> State {
+        self.current.get()
+    }
+
+    pub(crate) fn is(&self, flags: Is) -> bool {
+        self.is.contains(flags)
+    }
+
+    /// End of everything queued, the FIN included (Linux `write_seq`).
+    pub(crate) fn write_seq(&self) -> SeqNumber {
+        self.snd_seq(self.snd_buf.end()) + u32::from(self.is(Is::FIN_QUEUED))
+    }
+
+    /// Sequence number of the byte at `offset` of the send stream.
+    pub(crate) fn snd_seq(&self, offset: u64) -> SeqNumber {
+        self.iss + 1 + offset as u32
+    }
+
+    /// Offset in the send stream of `seq`, which lies at or after the oldest byte kept.
+    pub(crate) fn snd_offset(&self, seq: SeqNumber) -> u64 {
+        let start = self.snd_buf.start();
+        start + u64::from(seq.distance_from(self.snd_seq(start)))
+    }
+
+    /// Offset in the receive stream of `seq`, taken as within 2^31 of RCV.NXT; `None` before the first byte.
+    pub(crate) fn rcv_offset(&self, seq: SeqNumber) -> Option<u64> {
+        let data_nxt = self.rcv_nxt - u32::from(self.is(Is::DONE));
+        self.rcv_buf.contiguous_end().checked_add_signed(i64::from(seq - data_nxt))
+    }
+
+    /// Sequence number of the byte at `offset` of the receive stream.
+    pub(crate) fn rcv_seq(&self, offset: u64) -> SeqNumber {
+        self.irs + 1 + offset as u32
+    }
+
+    /// Our FIN is acknowledged: SND.UNA has passed the FIN's own number.
+    pub(crate) fn fin_acked(&self) -> bool {
+        self.is(Is::FIN_QUEUED) && self.snd_una == self.write_seq()
+    }
+
+    /// The FIN was put on the wire at least once.
+    pub(crate) fn fin_sent(&self) -> bool {
+        self.is(Is::FIN_QUEUED) && self.snd_nxt == self.write_seq()
+    }
+
+    /// Numbers sent and not acknowledged.
+    pub(crate) fn outstanding(&self) -> u32 {
+        self.snd_nxt.distance_from(self.snd_una)
+    }
+
+    /// Something is queued that was never sent (Linux `tcp_send_head`).
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.snd_nxt.before(self.write_seq())
+    }
+
+    /// Right edge of the peer's window (Linux `tcp_wnd_end`).
+    pub(crate) fn window_end(&self) -> SeqNumber {
+        self.snd_una + self.snd_wnd
+    }
+
+    /// What is left of the window we offered (Linux `tcp_receive_window`).
+    pub(crate) fn receive_window(&self) -> u32 {
+        let left = (self.rcv_wup + self.rcv_wnd) - self.rcv_nxt;
+        left.max(0) as u32
+    }
+
+    /// Both directions are shut, or there is no connection: nobody can read or write any more.
+    pub(crate) fn is_shut_both(&self) -> bool {
+        self.is(Is::RCV_SHUT | Is::SND_SHUT)
+    }
+
+    /// The owner is gone (Linux `SOCK_DEAD`).
+    pub(crate) fn is_orphan(&self) -> bool {
+        !self.is(Is::OWNED) && !self.is(Is::UNACCEPTED)
+    }
+
+    /// Milliseconds of this connection's timestamp clock (RFC 7323 5.4, keyed offset per 7.1).
+    pub(crate) fn ts_now(&self, now: Instant) -> u32 {
+        (now.as_millis() as u32).wrapping_add(self.ts_offset)
+    }
+
+    /// Room for new data in the send queue, in bytes. Pieces in flight are charged with their record, so that tiny
+    /// segments do not escape the limit.
+    pub(crate) fn send_space(&self) -> usize {
+        let used = self.snd_buf.len() + self.rtx.len() * core::mem::size_of::<Sent>();
+        (self.knobs.send_buffer as usize).saturating_sub(used)
+    }
+}

@@ -1,0 +1,221 @@
+//! TCP segments (RFC 9293 section 3.1).
+
+use core::net::IpAddr;
+
+use crate::checksum::{self, Sum};
+use crate::{Error, SeqNumber, ip};
+
+mod options;
+
+pub use options::{MAX_OPTIONS_LEN, MAX_SACK_BLOCKS, Options, SackBlocks, UserTimeout};
+
+/// Length of the header without options, in bytes.
+pub const HEADER_LEN: usize = 20;
+/// Length of the longest header, in bytes.
+pub const MAX_HEADER_LEN: usize = HEADER_LEN + MAX_OPTIONS_LEN;
+/// Byte offset of the checksum field in the header.
+pub const CHECKSUM_OFFSET: usize = 16;
+
+bitflags::bitflags! {
+    /// The control bits, at the places they have in the 16-bit word with the data offset.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Flags: u16 {
+        /// No more data from the sender.
+        const FIN = 0x001;
+        /// Synchronise sequence numbers.
+        const SYN = 0x002;
+        /// Reset the connection.
+        const RST = 0x004;
+        /// Push.
+        const PSH = 0x008;
+        /// The acknowledgement number is valid.
+        const ACK = 0x010;
+        /// The urgent pointer is valid.
+        const URG = 0x020;
+        /// ECN echo (RFC 3168).
+        const ECE = 0x040;
+        /// Congestion window reduced (RFC 3168).
+        const CWR = 0x080;
+        /// Accurate ECN; was the nonce sum of RFC 3540.
+        const AE = 0x100;
+    }
+}
+
+/// A received segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment<'a> {
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Number of the first byte of the payload, or of the SYN.
+    pub seq: SeqNumber,
+    /// Next byte the sender expects; meaningless without [`Flags::ACK`].
+    pub ack: SeqNumber,
+    /// Control bits.
+    pub flags: Flags,
+    /// The window field as it is on the wire, not scaled.
+    pub window: u16,
+    /// The urgent pointer; meaningless without [`Flags::URG`].
+    pub urgent: u16,
+    /// Options.
+    pub options: Options,
+    /// Data.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    /// Reads the header and the options of a segment. Does not look at the checksum: see [`verify_checksum`].
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] below 20 bytes, [`Error::BadHeaderLength`] if the data offset is below 5 or past the end.
+    #[inline]
+    pub fn parse(segment: &'a [u8]) -> Result<Self, Error> {
+        let (header, rest) = segment.split_first_chunk::<HEADER_LEN>().ok_or(Error::Truncated)?;
+        let options_len = (usize::from(header[12] >> 4) * 4).wrapping_sub(HEADER_LEN);
+        // A data offset below 5 wraps to a huge length.
+        let (options, payload) = rest.split_at_checked(options_len).ok_or(Error::BadHeaderLength)?;
+        let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, o, f, w0, w1, _, _, u0, u1] = *header;
+        Ok(Self {
+            src_port: u16::from_be_bytes([s0, s1]),
+            dst_port: u16::from_be_bytes([d0, d1]),
+            seq: SeqNumber(u32::from_be_bytes([q0, q1, q2, q3])),
+            ack: SeqNumber(u32::from_be_bytes([a0, a1, a2, a3])),
+            flags: Flags::from_bits_truncate(u16::from_be_bytes([o, f])),
+            window: u16::from_be_bytes([w0, w1]),
+            urgent: u16::from_be_bytes([u0, u1]),
+            options: Options::parse(options),
+            payload,
+        })
+    }
+
+    /// Length in sequence space: the payload, and one each for SYN and FIN (RFC 9293 SEG.LEN).
+    #[inline]
+    #[must_use]
+    pub fn seg_len(&self) -> u32 {
+        // No IP packet is longer than 2^32 - 1 bytes, and one that a caller makes up only wraps.
+        (self.payload.len() as u32)
+            .wrapping_add(u32::from(self.flags.contains(Flags::SYN)))
+            .wrapping_add(u32::from(self.flags.contains(Flags::FIN)))
+    }
+
+    /// The header of this segment, ready to be written.
+    #[inline]
+    #[must_use]
+    pub fn repr(&self) -> Repr {
+        Repr {
+            src_port: self.src_port,
+            dst_port: self.dst_port,
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: self.window,
+            urgent: self.urgent,
+            options: self.options,
+        }
+    }
+}
+
+/// A header to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repr {
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Number of the first byte of the payload, or of the SYN.
+    pub seq: SeqNumber,
+    /// Next byte expected from the peer.
+    pub ack: SeqNumber,
+    /// Control bits.
+    pub flags: Flags,
+    /// The window field as it goes on the wire, already scaled down.
+    pub window: u16,
+    /// The urgent pointer.
+    pub urgent: u16,
+    /// Options; [`Options::malformed`] is ignored.
+    pub options: Options,
+}
+
+impl Repr {
+    /// Length of the header with its options, in bytes: 20..=60, a multiple of 4.
+    #[inline]
+    #[must_use]
+    pub fn header_len(&self) -> usize {
+        HEADER_LEN + self.options.emitted_len()
+    }
+
+    /// Writes the header, with zero in the checksum field, to the start of `buf` and gives its length.
+    ///
+    /// The options stand where Linux puts them: MSS, SACK-permitted, timestamps, window scale, SACK, user timeout,
+    /// padded with no-operations in front to 32 bits. SACK blocks that do not fit are left out, the last first.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`] if `buf` is shorter than [`Repr::header_len`]; nothing is written.
+    #[inline]
+    pub fn emit_header(&self, buf: &mut [u8]) -> Result<usize, Error> {
+        let len = self.header_len();
+        let header = buf.get_mut(..len).ok_or(Error::BufferTooSmall)?;
+        let (fixed, options) = header.split_first_chunk_mut::<HEADER_LEN>().ok_or(Error::BufferTooSmall)?;
+        let [s0, s1] = self.src_port.to_be_bytes();
+        let [d0, d1] = self.dst_port.to_be_bytes();
+        let [q0, q1, q2, q3] = self.seq.0.to_be_bytes();
+        let [a0, a1, a2, a3] = self.ack.0.to_be_bytes();
+        let offset = (len as u16 / 4) << 12;
+        let [o, f] = (offset | self.flags.bits() & Flags::all().bits()).to_be_bytes();
+        let [w0, w1] = self.window.to_be_bytes();
+        let [u0, u1] = self.urgent.to_be_bytes();
+        *fixed = [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, o, f, w0, w1, 0, 0, u0, u1];
+        self.options.emit(options);
+        Ok(len)
+    }
+}
+
+/// The checksum of a whole segment, header and data, is right.
+///
+/// False as well if the segment is shorter than a header.
+#[inline]
+#[must_use]
+pub fn verify_checksum(src: IpAddr, dst: IpAddr, segment: &[u8]) -> bool {
+    let mut sum = pseudo_header(src, dst, segment.len());
+    sum.add_bytes(segment);
+    segment.len() >= HEADER_LEN && sum.fold() == 0xffff
+}
+
+/// Computes the checksum over a whole segment, header and data, and writes it into its field.
+///
+/// # Errors
+/// [`Error::BufferTooSmall`] if the segment is shorter than a header.
+#[inline]
+pub fn fill_checksum(src: IpAddr, dst: IpAddr, segment: &mut [u8]) -> Result<(), Error> {
+    write_checksum(segment, 0)?;
+    let mut sum = pseudo_header(src, dst, segment.len());
+    sum.add_bytes(segment);
+    write_checksum(segment, sum.finish())
+}
+
+/// Writes the sum over the pseudo-header, not inverted, into the checksum field: the device adds the rest
+/// ([`crate::ChecksumState::Partial`]). The length in it is that of the whole `segment`, also if it is to be split.
+///
+/// # Errors
+/// [`Error::BufferTooSmall`] if the segment is shorter than a header.
+#[inline]
+pub fn set_partial_checksum(src: IpAddr, dst: IpAddr, segment: &mut [u8]) -> Result<(), Error> {
+    let sum = pseudo_header(src, dst, segment.len());
+    write_checksum(segment, sum.fold())
+}
+
+#[inline]
+fn pseudo_header(src: IpAddr, dst: IpAddr, len: usize) -> Sum {
+    checksum::pseudo_header(src, dst, ip::protocol::TCP, len as u32)
+}
+
+#[inline]
+fn write_checksum(segment: &mut [u8], value: u16) -> Result<(), Error> {
+    let header = segment.first_chunk_mut::<HEADER_LEN>().ok_or(Error::BufferTooSmall)?;
+    [header[CHECKSUM_OFFSET], header[CHECKSUM_OFFSET + 1]] = value.to_be_bytes();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
