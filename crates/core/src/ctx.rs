@@ -25,6 +25,16 @@ pub(crate) enum OutItem {
     Segment,
 }
 
+impl OutItem {
+    /// What it is, without the generation of its slot.
+    pub(crate) fn hash_relative(self, h: &mut impl Hasher) {
+        match self {
+            Self::Connection(key) => (0, key.index()).hash(h),
+            Self::Segment => 1.hash(h),
+        }
+    }
+}
+
 /// Keys of the stack's keyed functions; never logged, never compared.
 #[derive(Clone)]
 pub(crate) struct Secrets {

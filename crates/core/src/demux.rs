@@ -169,7 +169,7 @@ impl Tables {
             }
             equals = if score > best { 1 } else { equals + 1 };
             best = score;
-            if equals == 1 || cx.tuple_hash(tuple) % equals == 0 {
+            if equals == 1 || cx.tuple_hash(tuple).is_multiple_of(equals) {
                 chosen = Some(*key);
             }
         }

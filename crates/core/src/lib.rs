@@ -67,6 +67,7 @@ pub(crate) mod ctx;
 pub(crate) mod demux;
 pub mod error;
 pub mod event;
+mod fingerprint;
 pub(crate) mod ip;
 mod passive;
 mod port;

@@ -100,7 +100,7 @@ impl Stack {
         request.enter(cx);
         request.deferred = defer;
         let first_wait = if defer { cx.cfg.tcp.defer_timeout } else { request.synack_wait(cx) };
-        let key = tables.requests.insert_with(|key| Request { key, ..request });
+        let key = tables.requests.insert(request);
         let timer = tables.request_wheel.insert(cx.now + first_wait, key.to_u64());
         if let Some(request) = tables.requests.get_mut(key) {
             request.timer = Some(timer);

@@ -96,11 +96,13 @@ impl<T> Slab<T> {
     }
 
     /// Whether no entry is in use.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Number of slots that exist, in use or free.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         if self.pages.is_empty() { 0 } else { page_bounds(self.pages.len()).0 }
     }
@@ -186,6 +188,7 @@ impl<T> Slab<T> {
 
     /// The entry in slot `index`, whoever it belongs to.
     #[inline]
+    #[cfg(test)]
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         match self.slot_mut(index)? {
             Slot::Used { value, .. } => Some(value),
@@ -231,6 +234,7 @@ impl<T> Slab<T> {
     }
 
     /// All entries in the order of their indices, to change them in place.
+    #[cfg(test)]
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
         self.pages.iter_mut().flat_map(|page| page.iter_mut()).enumerate().filter_map(|(index, slot)| {
             match slot {

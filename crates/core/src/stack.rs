@@ -53,7 +53,9 @@ pub struct Stack {
     pub(crate) replies: Replies,
     pub(crate) udp_news: VecDeque<(UdpHandle, Ready)>,
     /// Packets that the connection at the head of the queue has sent in its turn.
-    turn: u32,
+    pub(crate) turn: u32,
+    /// TCP packets sent since UDP had its turn.
+    pub(crate) since_udp: u32,
 }
 
 impl Stack {
@@ -71,6 +73,7 @@ impl Stack {
             replies,
             udp_news: VecDeque::new(),
             turn: 0,
+            since_udp: 0,
             cx,
         }
     }
@@ -254,13 +257,17 @@ impl Stack {
             let Some(record) = Record::new(cx, tcb, successor, current) else { return };
             let key = tables.time_wait6.insert(record);
             let timer = tables.time_wait_wheel.insert(deadline, Found::TimeWait6(key).to_timer());
-            tables.time_wait6.get_mut(key).map(|record| record.timer = Some(timer));
+            if let Some(record) = tables.time_wait6.get_mut(key) {
+                record.timer = Some(timer);
+            }
             (tcb.tuple, Found::TimeWait6(key))
         } else {
             let Some(record) = Record::new(cx, tcb, successor, current) else { return };
             let key = tables.time_wait4.insert(record);
             let timer = tables.time_wait_wheel.insert(deadline, Found::TimeWait4(key).to_timer());
-            tables.time_wait4.get_mut(key).map(|record| record.timer = Some(timer));
+            if let Some(record) = tables.time_wait4.get_mut(key) {
+                record.timer = Some(timer);
+            }
             (tcb.tuple, Found::TimeWait4(key))
         };
         cx.counters.time_wait_made += 1;
@@ -434,6 +441,28 @@ impl Stack {
                 return Some((packet.len(), PacketMeta::default()));
             }
         }
+        if self.since_udp >= OUTPUT_QUANTUM
+            && let Some(sent) = self.transmit_udp(frame)
+        {
+            return Some(sent);
+        }
+        if let Some(sent) = self.transmit_tcp(frame) {
+            self.since_udp += 1;
+            return Some(sent);
+        }
+        self.transmit_udp(frame)
+    }
+
+    fn transmit_udp(&mut self, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+        self.since_udp = 0;
+        let Self { cx, ip, udp, udp_news, .. } = self;
+        let counters = &mut cx.counters;
+        udp.transmit(cx.now, &cx.cfg, ip, &mut counters.ip, &mut counters.udp, frame, &mut |handle, ready| {
+            note_udp(udp_news, handle, ready);
+        })
+    }
+
+    fn transmit_tcp(&mut self, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
         while let Some(item) = self.cx.out.front().copied() {
             match item {
                 OutItem::Segment => {
@@ -451,11 +480,7 @@ impl Stack {
                 }
             }
         }
-        let Self { cx, ip, udp, udp_news, .. } = self;
-        let counters = &mut cx.counters;
-        udp.transmit(cx.now, &cx.cfg, ip, &mut counters.ip, &mut counters.udp, frame, &mut |handle, ready| {
-            note_udp(udp_news, handle, ready);
-        })
+        None
     }
 
     /// A turn of the connection at the head of the output queue.

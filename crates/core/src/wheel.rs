@@ -88,11 +88,13 @@ impl Wheel {
     }
 
     /// Number of timers that are armed.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len as usize
     }
 
     /// Whether no timer is armed.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -120,6 +122,11 @@ impl Wheel {
         self.len += 1;
         self.link(id, tick);
         TimerId(id)
+    }
+
+    /// When a timer fires, to the tick.
+    pub(crate) fn deadline(&self, id: TimerId) -> Option<Instant> {
+        self.nodes.get(id.0 as usize).filter(|node| node.tick != FREE).map(|node| instant_of(node.tick))
     }
 
     /// Moves a timer to another deadline; it then counts as inserted now, except that a deadline

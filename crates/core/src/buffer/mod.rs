@@ -10,7 +10,7 @@ mod recv;
 mod send;
 
 pub(crate) use pool::{CHUNK_SIZE, Chunk, ChunkPool};
-pub(crate) use recv::{Insert, RecvBuffer};
+pub(crate) use recv::RecvBuffer;
 pub(crate) use send::SendBuffer;
 
 use alloc::collections::VecDeque;

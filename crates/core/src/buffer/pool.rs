@@ -60,11 +60,6 @@ impl ChunkPool {
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
-
-    /// Changes the limit. Chunks beyond a lowered limit stay out until their buffers give them back.
-    pub(crate) fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
-    }
 }
 
 /// A clone counts the same chunks as handed out (the buffers are cloned with them) and starts without
@@ -88,8 +83,6 @@ mod tests {
         assert_eq!(pool.allocated(), 2 * CHUNK_SIZE);
         pool.give(first);
         assert!(pool.take().is_some());
-        pool.set_limit(CHUNK_SIZE);
-        assert!(pool.take().is_none());
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl RecvBuffer {
     }
 
     /// Chunks held.
+    #[cfg(test)]
     pub(crate) fn chunks_held(&self) -> usize {
         self.chunks.len() + self.early.as_ref().map_or(0, |early| early.far.len())
     }
@@ -294,6 +295,25 @@ impl RecvBuffer {
         self.chunks.drain(needed..).for_each(|chunk| pool.give(chunk));
         shrink_index(&mut self.chunks);
         early.bytes
+    }
+
+    /// Feeds all bytes held, in order or not, to `state`; offsets relative to the next byte to read.
+    pub(crate) fn fingerprint(&self, state: &mut impl core::hash::Hasher) {
+        let base = chunk_number(self.read_pos);
+        let held = [(self.read_pos, self.contiguous_end)];
+        for (from, to) in held.iter().chain(self.ranges()) {
+            state.write_u64(from - self.read_pos);
+            let mut at = *from;
+            while at < *to {
+                let (number, position) = (chunk_number(at), chunk_position(at));
+                let len = (CHUNK_SIZE - position).min((to - at) as usize);
+                let early = self.early.as_ref().and_then(|early| early.far.get(&number));
+                let chunk = self.chunks.get((number - base) as usize).or(early);
+                state.write(chunk.and_then(|chunk| chunk.get(position..position + len)).unwrap_or_default());
+                at += len as u64;
+            }
+            state.write_u64(to - self.read_pos);
+        }
     }
 
     /// Lets go of everything, read or not; the next byte expected stays the same.

@@ -44,6 +44,7 @@ impl SendBuffer {
     }
 
     /// Chunks held.
+    #[cfg(test)]
     pub(crate) fn chunks_held(&self) -> usize {
         self.chunks.len()
     }
@@ -101,6 +102,12 @@ impl SendBuffer {
         let gone = if self.is_empty() { self.chunks.len() } else { passed };
         self.chunks.drain(..gone).for_each(|chunk| pool.give(chunk));
         shrink_index(&mut self.chunks);
+    }
+
+    /// Feeds all bytes held to `state`.
+    pub(crate) fn fingerprint(&self, state: &mut impl core::hash::Hasher) {
+        state.write_usize(self.len());
+        self.slices(self.start(), self.len()).for_each(|slice| state.write(slice));
     }
 
     /// Lets go of everything; what is pushed next follows at the offset [`SendBuffer::end`].

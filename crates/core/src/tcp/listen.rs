@@ -61,7 +61,6 @@ impl Listen {
 /// A half-open connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    pub(crate) key: Key,
     pub(crate) id: ConnectionId,
     pub(crate) current: Current,
     pub(crate) tuple: Tuple,
@@ -133,8 +132,6 @@ impl Request {
         iss: Option<SeqNumber>,
     ) -> Self {
         Self {
-            // Replaced by the slab when the request is kept.
-            key: base.listener,
             id: cx.next_id(),
             current: Current::closed(),
             tuple,

@@ -3,10 +3,12 @@
 use super::congestion::CongestionControl as _;
 use super::options::Knob;
 use super::state::State;
-use super::tcb::{Is, Sent, SentFlags, Tcb};
+use super::tcb::{Is, Sent, SentFlags, Tcb, Tuple};
 use super::timers::Timer;
 use crate::ctx::Ctx;
+use crate::demux::{Found, Tables};
 use crate::ip::output::emit_header;
+use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
 use lastack_wire::tcp::{Flags, HEADER_LEN, Options, Repr, SackBlocks};
 use lastack_wire::{ChecksumState, Gso, GsoKind, PacketMeta, SeqNumber, ip, tcp};
@@ -35,6 +37,29 @@ impl OutSegment {
         self.repr.emit_header(segment).ok()?;
         let checksum = finish(self.src, self.dst, ip_len, segment, offload)?;
         Some((ip_len + tcp_len, PacketMeta { checksum, gso: None }))
+    }
+}
+
+impl OutSegment {
+    /// Feeds the segment to `h`, its numbers relative to those of its connection where there is one.
+    pub(crate) fn fingerprint(&self, tables: &Tables, cx: &Ctx, h: &mut impl Hasher) {
+        let Self { src, dst, ttl, tos, repr } = self;
+        let tuple =
+            Tuple { local: *src, remote: *dst, local_port: repr.src_port, remote_port: repr.dst_port };
+        let (iss, irs) = match tables.find(cx, &tuple) {
+            Some(Found::Connection(key)) => {
+                tables.connections.get(key).map_or((0, 0), |tcb| (tcb.iss.0, tcb.irs.0))
+            }
+            Some(Found::Request(key)) => tables.requests.get(key).map_or((0, 0), |r| (r.iss.0, r.irs.0)),
+            _ => (0, 0),
+        };
+        (tuple, ttl, tos, repr.flags.bits(), repr.window, repr.urgent).hash(h);
+        (repr.seq.0.wrapping_sub(iss), repr.ack.0.wrapping_sub(irs)).hash(h);
+        let options = &repr.options;
+        (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
+        for (start, end) in &options.sack {
+            (start.0.wrapping_sub(irs), end.0.wrapping_sub(irs)).hash(h);
+        }
     }
 }
 

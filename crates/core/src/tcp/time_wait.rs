@@ -10,7 +10,8 @@ use super::validate::{PAWS_24DAYS, PAWS_MSL, in_window};
 use crate::ctx::Ctx;
 use crate::event::ConnectionId;
 use crate::time::Instant;
-use crate::wheel::TimerId;
+use crate::wheel::{TimerId, Wheel};
+use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 use lastack_wire::SeqNumber;
@@ -177,6 +178,42 @@ impl<A: Address> Record<A> {
     pub(crate) fn leave(&mut self, cx: &mut Ctx, cause: Cause, initiator: Initiator) {
         let (id, tuple) = (self.id(), self.tuple());
         transition(&mut self.current, cx, id, &tuple, State::Closed, cause, initiator);
+    }
+
+    /// Feeds the record to `h`, relative to now.
+    pub(crate) fn fingerprint(&self, now: Instant, wheel: &Wheel, h: &mut impl Hasher) {
+        let Self {
+            local,
+            remote,
+            local_port,
+            remote_port,
+            id: _,
+            rcv_nxt: _,
+            snd_nxt: _,
+            rcv_wnd,
+            ts_recent,
+            ts_recent_ms,
+            entered_ms,
+            last_oow_ms,
+            restarts,
+            current,
+            flags,
+            rcv_wscale,
+            ttl,
+            tos,
+            timer,
+        } = self;
+        let now_ms = millis(now);
+        (local.to_ip(), remote.to_ip(), local_port, remote_port, current).hash(h);
+        (rcv_wnd, restarts, flags, rcv_wscale, ttl, tos).hash(h);
+        if flags.contains(TwFlags::TIMESTAMPS) {
+            (ts_recent.wrapping_sub(now_ms), ts_recent_ms.wrapping_sub(now_ms)).hash(h);
+        }
+        entered_ms.wrapping_sub(now_ms).hash(h);
+        if flags.contains(TwFlags::OOW_SENT) {
+            now_ms.wrapping_sub(*last_oow_ms).min(1000).hash(h);
+        }
+        timer.and_then(|timer| wheel.deadline(timer)).map(|at| at - now).hash(h);
     }
 
     /// SEGMENT ARRIVES.

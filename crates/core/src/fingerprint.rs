@@ -1,0 +1,237 @@
+//! One number for everything that later behaviour depends on (law 5): relative to now, without counters, history and
+//! names. Two stacks that behave the same are the same.
+//!
+//! Each record is taken apart by exhaustive patterns, so that a new field breaks the build here.
+
+use crate::demux::Tables;
+use crate::event::Ready;
+use crate::stack::Stack;
+use crate::tcp::congestion::CongestionControl as _;
+use crate::tcp::listen::{Listen, Request};
+use crate::tcp::options::Knob;
+use crate::tcp::tcb::{Is, Tcb};
+use crate::tcp::timers::ALL;
+use crate::time::Instant;
+use core::hash::{Hash, Hasher};
+use core::time::Duration;
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+/// Ages beyond this make no difference to a connection: it is past every RTO and every idle rule.
+const OLD: Duration = Duration::from_secs(240);
+
+/// Hashes an age: how long ago `at` was, capped.
+fn age(now: Instant, at: Instant, h: &mut impl Hasher) {
+    (now - at).min(OLD).hash(h);
+}
+
+impl Stack {
+    /// A 128-bit digest of the state relative to `now` and to the connections' initial sequence numbers. Left out:
+    /// counters, history, traces, connection numbers, generations of handles, keys and the position of the random number
+    /// generator. Equal stacks have equal digests; different ones collide with a chance of about 2^-64 among 2^32.
+    #[must_use]
+    pub fn fingerprint(&self, now: Instant) -> u128 {
+        let mut h = SipHasher13::new();
+        let Self { cx, tables, ip, udp, replies, udp_news, turn, since_udp } = self;
+        for (key, tcb) in tables.connections.iter() {
+            key.index().hash(&mut h);
+            tcb.fingerprint(now, &mut h);
+        }
+        tables.fingerprint(now, &mut h);
+        ip.fingerprint(now, &mut h);
+        udp.fingerprint(now, &mut h);
+        replies.fingerprint(&mut h);
+        (turn, since_udp).hash(&mut h);
+        udp_news.len().hash(&mut h);
+        cx.orphans.hash(&mut h);
+        for item in &cx.out {
+            item.hash_relative(&mut h);
+        }
+        for segment in &cx.segments {
+            segment.fingerprint(tables, cx, &mut h);
+        }
+        h.finish128().as_u128()
+    }
+}
+
+impl Tables {
+    fn fingerprint(&self, now: Instant, h: &mut impl Hasher) {
+        for (key, request) in self.requests.iter() {
+            key.index().hash(h);
+            request.fingerprint(now, h);
+        }
+        for (key, record) in self.time_wait4.iter() {
+            key.index().hash(h);
+            record.fingerprint(now, &self.time_wait_wheel, h);
+        }
+        for (key, record) in self.time_wait6.iter() {
+            key.index().hash(h);
+            record.fingerprint(now, &self.time_wait_wheel, h);
+        }
+    }
+}
+
+impl Request {
+    fn fingerprint(&self, now: Instant, h: &mut impl Hasher) {
+        let Self {
+            id: _,
+            current,
+            tuple,
+            listener,
+            iss: _,
+            irs: _,
+            options,
+            ts_recent,
+            ts_offset: _,
+            window,
+            path_mtu,
+            max_seg,
+            rcv_wscale,
+            retransmits,
+            ttl,
+            tos,
+            deferred,
+            made_at,
+            sent_at,
+            last_oow_ack,
+            timer: _,
+            quote: _,
+        } = self;
+        (current, tuple, listener.index()).hash(h);
+        (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
+        ts_recent.wrapping_sub(now.as_millis() as u32).hash(h);
+        (window, path_mtu, max_seg, rcv_wscale, retransmits, ttl, tos, deferred).hash(h);
+        age(now, *made_at, h);
+        age(now, *sent_at, h);
+        last_oow_ack.map(|at| (now - at).min(Duration::from_secs(1))).hash(h);
+    }
+}
+
+impl Tcb {
+    fn fingerprint(&self, now: Instant, h: &mut impl Hasher) {
+        let Self {
+            key: _,
+            id: _,
+            tuple,
+            current,
+            is,
+            recovery,
+            iss,
+            snd_una,
+            snd_nxt,
+            snd_wnd,
+            snd_wl1,
+            snd_sml,
+            max_window,
+            snd_buf,
+            rtx,
+            congestion,
+            rtt,
+            recover,
+            rtx_next,
+            rtx_until,
+            dup_acks,
+            snd_wscale,
+            rcv_wscale,
+            mss,
+            peer_mss,
+            path_mtu,
+            irs,
+            rcv_nxt,
+            rcv_wup,
+            rcv_wnd,
+            rcv_buf,
+            rcv_space,
+            fin_at,
+            sacks,
+            sacks_len,
+            dsack,
+            urg_seq,
+            urg_byte,
+            ts_recent,
+            ts_offset: _,
+            ts_recent_at,
+            delack,
+            timers,
+            retransmits,
+            backoff,
+            probes_out,
+            retrans_stamp,
+            probes_since,
+            last_received,
+            last_sent,
+            last_oow_ack,
+            knobs,
+            error,
+            soft_error,
+            history: _,
+            stats,
+            listen,
+            parent,
+            successor,
+            news,
+        } = self;
+        let una = self.snd_buf.start();
+        (tuple, current, is.bits(), recovery).hash(h);
+        for seq in [snd_una, snd_nxt, snd_sml, recover, rtx_next, rtx_until] {
+            (*seq - *iss).hash(h);
+        }
+        for seq in [snd_wl1, rcv_nxt, rcv_wup] {
+            (*seq - *irs).hash(h);
+        }
+        (snd_wnd, max_window, dup_acks, snd_wscale, rcv_wscale, mss, peer_mss, path_mtu).hash(h);
+        snd_buf.fingerprint(h);
+        for sent in rtx {
+            (sent.start - *iss, sent.end - *iss, sent.flags.bits()).hash(h);
+            age(now, sent.at, h);
+        }
+        congestion.fingerprint(now, h);
+        rtt.fingerprint(now, una, h);
+        (rcv_wnd, rcv_space.space, rcv_space.copied).hash(h);
+        age(now, rcv_space.since, h);
+        rcv_buf.fingerprint(h);
+        fin_at.map(|seq| seq - *irs).hash(h);
+        for (start, end) in sacks.iter().take(usize::from(*sacks_len)).chain(dsack) {
+            (*start - *irs, *end - *irs).hash(h);
+        }
+        (sacks_len, dsack.is_some()).hash(h);
+        if is.contains(Is::URGENT_PENDING) {
+            (*urg_seq - *irs, urg_byte).hash(h);
+        }
+        if is.contains(Is::TIMESTAMPS) {
+            ts_recent.wrapping_sub(now.as_millis() as u32).hash(h);
+            age(now, *ts_recent_at, h);
+        }
+        (delack.quick, delack.ato_ms, delack.rcv_mss).hash(h);
+        age(now, delack.last_data, h);
+        for timer in ALL {
+            timers.deadline(timer).map(|at| at - now).hash(h);
+        }
+        (retransmits, backoff, probes_out).hash(h);
+        retrans_stamp.map(|at| (now - at).as_nanos()).hash(h);
+        probes_since.map(|at| (now - at).as_nanos()).hash(h);
+        if knobs.has(Knob::KEEPALIVE) {
+            (now - *last_received).hash(h);
+        }
+        age(now, *last_sent, h);
+        last_oow_ack.map(|at| (now - at).min(Duration::from_secs(1))).hash(h);
+        (knobs, error, soft_error).hash(h);
+        // The bound of RFC 5961 5.2 is the only counter that behaviour depends on, and only while it is small.
+        stats.bytes_acked.min(u64::from(*max_window)).hash(h);
+        if let Some(listen) = listen {
+            listen.fingerprint(now, h);
+        }
+        (parent.map(|key| key.index()), successor.map(|s| (s.state, s.lifetime))).hash(h);
+        Ready::bits(news).hash(h);
+    }
+}
+
+impl Listen {
+    fn fingerprint(&self, now: Instant, h: &mut impl Hasher) {
+        let Self { backlog, accept, half_open, young, undecided, overflow_at } = self;
+        (backlog, half_open, young).hash(h);
+        for key in accept.iter().chain(undecided) {
+            key.index().hash(h);
+        }
+        overflow_at.map(|at| (now - at).min(OLD)).hash(h);
+    }
+}
