@@ -169,12 +169,13 @@ impl Ctx {
     /// Offset of a connection's timestamp clock. By the address pair, as Linux, so that a port that is reused sees a
     /// clock that rises.
     pub(crate) fn ts_offset(&self, tuple: &Tuple) -> u32 {
-        Self::keyed(&self.secrets.timestamp, &(tuple.local, tuple.remote)) as u32
+        let pair = Tuple { local_port: 0, remote_port: 0, ..*tuple };
+        hash_tuple(&self.secrets.timestamp, &pair) as u32
     }
 
     /// Start of the search for an ephemeral port towards a destination (RFC 6056 3.3.3).
     pub(crate) fn port_hash(&self, tuple: &Tuple) -> u64 {
-        Self::keyed(&self.secrets.port, &(tuple.local, tuple.remote, tuple.remote_port))
+        hash_tuple(&self.secrets.port, &Tuple { local_port: 0, ..*tuple })
     }
 
     /// MAC of a SYN cookie.
@@ -190,18 +191,22 @@ impl Ctx {
 /// SipHash-1-3 of a four-tuple, laid out by hand: this is on the path of each segment.
 fn hash_tuple(key: &[u8; 16], tuple: &Tuple) -> u64 {
     let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
-    let mut hasher = SipHasher13::new_with_key(key);
+    let hasher = SipHasher13::new_with_key(key);
     match (tuple.local, tuple.remote) {
         (core::net::IpAddr::V4(local), core::net::IpAddr::V4(remote)) => {
-            hasher.write_u64(u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()));
+            let addresses = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
+            hasher.hash((u128::from(ports) << 64 | u128::from(addresses)).to_le_bytes().as_slice())
         }
         (local, remote) => {
-            hasher.write(&to_v6(local));
-            hasher.write(&to_v6(remote));
+            let mut bytes = [0; 40];
+            let (addresses, rest) = bytes.split_at_mut(32);
+            let (first, second) = addresses.split_at_mut(16);
+            first.copy_from_slice(&to_v6(local));
+            second.copy_from_slice(&to_v6(remote));
+            rest.copy_from_slice(&ports.to_le_bytes());
+            hasher.hash(&bytes)
         }
     }
-    hasher.write_u64(ports);
-    hasher.finish()
 }
 
 fn to_v6(addr: core::net::IpAddr) -> [u8; 16] {

@@ -13,6 +13,7 @@ use crate::tcp::time_wait::Record;
 use crate::wheel::Wheel;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use hashbrown::HashTable;
 
@@ -68,6 +69,8 @@ pub(crate) struct Tables {
     pub(crate) time_wait4: Slab<Record<Ipv4Addr>>,
     pub(crate) time_wait6: Slab<Record<Ipv6Addr>>,
     index: HashTable<u32>,
+    /// The last four-tuple that was found: segments come in runs.
+    last_found: Cell<Option<(Tuple, u32)>>,
     /// Sockets bound to a port by the application: listeners, and those about to connect.
     bound: BTreeMap<u16, Vec<Key>>,
     /// Listeners on every port.
@@ -86,6 +89,7 @@ impl Tables {
             time_wait4: Slab::new(),
             time_wait6: Slab::new(),
             index: HashTable::new(),
+            last_found: Cell::new(None),
             bound: BTreeMap::new(),
             any_port: Vec::new(),
             port_counters: BTreeMap::new(),
@@ -110,8 +114,15 @@ impl Tables {
 
     /// The record of a four-tuple.
     pub(crate) fn find(&self, cx: &Ctx, tuple: &Tuple) -> Option<Found> {
-        let hash = cx.tuple_hash(tuple);
-        let entry = *self.index.find(hash, |entry| self.entry_is(*entry, tuple))?;
+        let entry = match self.last_found.get() {
+            Some((last, entry)) if last == *tuple => entry,
+            _ => {
+                let hash = cx.tuple_hash(tuple);
+                let entry = *self.index.find(hash, |entry| self.entry_is(*entry, tuple))?;
+                self.last_found.set(Some((*tuple, entry)));
+                entry
+            }
+        };
         let slot = entry & SLOT_MASK;
         match entry >> KIND_SHIFT {
             0 => self.connections.key_of(slot).map(Found::Connection),
@@ -130,6 +141,7 @@ impl Tables {
 
     /// Enters a record. Its slab must hold it already.
     pub(crate) fn index(&mut self, cx: &Ctx, tuple: &Tuple, found: Found) {
+        self.last_found.set(None);
         let hash = cx.tuple_hash(tuple);
         let mut index = core::mem::take(&mut self.index);
         index.insert_unique(hash, found.entry(), |entry| {
@@ -138,8 +150,20 @@ impl Tables {
         self.index = index;
     }
 
+    /// Lets `new` take the place of `old`, a record of the same four-tuple.
+    pub(crate) fn replace(&mut self, cx: &Ctx, tuple: &Tuple, old: Found, new: Found) {
+        self.last_found.set(None);
+        let hash = cx.tuple_hash(tuple);
+        let entry = old.entry();
+        match self.index.find_mut(hash, |other| *other == entry) {
+            Some(slot) => *slot = new.entry(),
+            None => self.index(cx, tuple, new),
+        }
+    }
+
     /// Takes a record out. It must still be in its slab.
     pub(crate) fn unindex(&mut self, cx: &Ctx, tuple: &Tuple, found: Found) {
+        self.last_found.set(None);
         let hash = cx.tuple_hash(tuple);
         let entry = found.entry();
         if let Ok(slot) = self.index.find_entry(hash, |other| *other == entry) {
@@ -183,6 +207,15 @@ impl Tables {
 
     pub(crate) fn bind_any_port(&mut self, key: Key) {
         self.any_port.push(key);
+    }
+
+    /// Another listener for every port of an overlapping address, without `SO_REUSEPORT` on both.
+    pub(crate) fn any_port_conflicts(&self, key: Key) -> bool {
+        let Some(me) = self.connections.get(key) else { return true };
+        self.any_port.iter().filter_map(|other| self.connections.get(*other)).any(|other| {
+            let shared = me.knobs.has(Knob::REUSE_PORT) && other.knobs.has(Knob::REUSE_PORT);
+            overlap(other.tuple.local, me.tuple.local) && !shared
+        })
     }
 
     pub(crate) fn unbind(&mut self, port: u16, key: Key) {

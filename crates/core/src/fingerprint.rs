@@ -95,8 +95,9 @@ impl Request {
             last_oow_ack,
             timer: _,
             quote: _,
+            from_cookie,
         } = self;
-        (current, tuple, listener.index()).hash(h);
+        (current, tuple, listener.index(), from_cookie).hash(h);
         (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
         ts_recent.wrapping_sub(now.as_millis() as u32).hash(h);
         (window, path_mtu, max_seg, rcv_wscale, retransmits, ttl, tos, deferred).hash(h);

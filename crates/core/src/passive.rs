@@ -3,7 +3,7 @@
 
 use crate::demux::Found;
 use crate::event::Ready;
-use crate::ip::{Datagram, IcmpUnreach};
+use crate::ip::IcmpUnreach;
 use crate::slab::Key;
 use crate::stack::Stack;
 use crate::tcp::listen::{Request, RequestAction, RequestBase, check_cookie, cookie_isn};
@@ -11,7 +11,8 @@ use crate::tcp::options::Knob;
 use crate::tcp::reset::send_reset;
 use crate::tcp::segment::{Seg, Verdict};
 use crate::tcp::state::{Cause, Initiator};
-use crate::tcp::tcb::{Tcb, Tuple};
+use crate::tcp::tcb::{Is, Tcb, Tuple};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use lastack_wire::SeqNumber;
 use lastack_wire::tcp::Flags;
@@ -22,7 +23,7 @@ impl Stack {
         &mut self,
         tuple: &Tuple,
         seg: &Seg<'_>,
-        datagram: &Datagram<'_>,
+        packet: &[u8],
         iss: Option<SeqNumber>,
     ) {
         let Some(listener) = self.tables.listener(&self.cx, tuple) else {
@@ -40,7 +41,7 @@ impl Stack {
         if !seg.has(Flags::SYN) || seg.has(Flags::FIN) || tuple.remote_port == 0 {
             return;
         }
-        self.new_request(listener, tuple, seg, datagram, iss);
+        self.new_request(listener, tuple, seg, packet, iss);
     }
 
     fn request_base(&mut self, listener: Key, tuple: &Tuple) -> Option<RequestBase> {
@@ -64,7 +65,7 @@ impl Stack {
         listener: Key,
         tuple: &Tuple,
         seg: &Seg<'_>,
-        datagram: &Datagram<'_>,
+        packet: &[u8],
         iss: Option<SeqNumber>,
     ) {
         let Some(base) = self.request_base(listener, tuple) else { return };
@@ -116,13 +117,13 @@ impl Stack {
                 listen.undecided.push_back(key);
             }
             cx.signal(tcb, Ready::PENDING);
-            self.keep_refusal_packet(key, datagram);
+            self.keep_refusal_packet(key, packet);
         }
     }
 
     /// What an ICMP refusal will quote: the IP header and the first bytes of the SYN.
-    fn keep_refusal_packet(&mut self, key: Key, datagram: &Datagram<'_>) {
-        let quote: Vec<u8> = datagram.packet().iter().take(QUOTE).copied().collect();
+    fn keep_refusal_packet(&mut self, key: Key, packet: &[u8]) {
+        let quote: Vec<u8> = packet.iter().take(QUOTE).copied().collect();
         if let Some(request) = self.tables.requests.get_mut(key) {
             request.quote = quote.into_boxed_slice();
         }
@@ -149,17 +150,12 @@ impl Stack {
         cx.counters.syncookies_recv += 1;
         let syn = Seg { seq: irs, options, flags: Flags::SYN, payload: &[], ..*seg };
         let mut request = Request::new(cx, *tuple, &syn, base, Some(seg.ack - 1));
+        request.from_cookie = true;
         request.enter(cx);
-        self.make_child(&request, tuple, seg);
+        self.make_child(&request, None, tuple, seg);
     }
 
-    pub(crate) fn request_segment(
-        &mut self,
-        key: Key,
-        tuple: &Tuple,
-        seg: &Seg<'_>,
-        datagram: &Datagram<'_>,
-    ) {
+    pub(crate) fn request_segment(&mut self, key: Key, tuple: &Tuple, seg: &Seg<'_>, packet: &[u8]) {
         let Self { cx, tables, .. } = self;
         let Some(request) = tables.requests.get_mut(key) else { return };
         match request.check(cx, seg) {
@@ -181,18 +177,18 @@ impl Stack {
                 }
                 self.remove_request(key, cause, Initiator::Peer);
             }
-            RequestAction::Complete => self.complete_request(key, tuple, seg, datagram),
+            RequestAction::Complete => self.complete_request(key, tuple, seg, packet),
         }
     }
 
     /// The third segment of the handshake.
-    fn complete_request(&mut self, key: Key, tuple: &Tuple, seg: &Seg<'_>, datagram: &Datagram<'_>) {
+    fn complete_request(&mut self, key: Key, tuple: &Tuple, seg: &Seg<'_>, packet: &[u8]) {
         let Self { cx, tables, .. } = self;
         let Some(listener) = tables.requests.get(key).map(|request| request.listener) else { return };
         let Some(listen) = tables.connections.get(listener).and_then(|tcb| tcb.listen.as_ref()) else {
             // The listener went away: its requests went with it, so this cannot be; be safe.
             self.remove_request(key, Cause::ListenerClosed, Initiator::Administrator);
-            self.listener_segment(tuple, seg, datagram, None);
+            self.listener_segment(tuple, seg, packet, None);
             return;
         };
         if listen.accept_full() {
@@ -204,12 +200,13 @@ impl Stack {
             return;
         }
         if let Some(request) = self.take_request(key) {
-            self.make_child(&request, tuple, seg);
+            self.make_child(&request, Some(key), tuple, seg);
         }
     }
 
-    /// A full record for a completed request, in its listener's accept queue; then it looks at the segment.
-    fn make_child(&mut self, request: &Request, tuple: &Tuple, seg: &Seg<'_>) {
+    /// A full record for a completed request, in its listener's accept queue; then it looks at the segment. `old` is the
+    /// request's entry in the table of four-tuples, which the child takes over; a cookie has none.
+    fn make_child(&mut self, request: &Request, old: Option<Key>, tuple: &Tuple, seg: &Seg<'_>) {
         let Self { cx, tables, .. } = self;
         let Some(listener) = tables.connections.get(request.listener) else { return };
         // The slab lends its entries, so the child is made before it moves in.
@@ -224,9 +221,13 @@ impl Stack {
             }
             cx.signal(tcb, Ready::IN);
         }
-        self.index_connection(key);
-        let Self { cx, tables, .. } = self;
+        let child = Found::Connection(key);
+        match old {
+            Some(old) => tables.replace(cx, tuple, Found::Request(old), child),
+            None => tables.index(cx, tuple, child),
+        }
         if let Some(tcb) = tables.connections.get_mut(key) {
+            tcb.is.insert(Is::INDEXED);
             let verdict = tcb.rcv_state_process(cx, seg);
             tcb.last_received = cx.now;
             if verdict == Verdict::Reset {
@@ -236,19 +237,14 @@ impl Stack {
         self.settle(key);
     }
 
-    /// Takes a request out of all tables.
+    /// Takes a request out of all tables but that of the four-tuples.
     fn take_request(&mut self, key: Key) -> Option<Request> {
-        let Self { cx, tables, .. } = self;
-        let (tuple, listener, timer) = {
-            let request = tables.requests.get_mut(key)?;
-            (request.tuple, request.listener, request.timer.take())
-        };
-        tables.unindex(cx, &tuple, Found::Request(key));
-        if let Some(timer) = timer {
+        let tables = &mut self.tables;
+        let request = tables.requests.remove(key)?;
+        if let Some(timer) = request.timer {
             tables.request_wheel.remove(timer);
         }
-        let request = tables.requests.remove(key)?;
-        let listen = tables.connections.get_mut(listener).and_then(|tcb| tcb.listen.as_mut());
+        let listen = tables.connections.get_mut(request.listener).and_then(|tcb| tcb.listen.as_mut());
         if let Some(listen) = listen {
             listen.half_open = listen.half_open.saturating_sub(1);
             if request.retransmits == 0 {
@@ -263,7 +259,9 @@ impl Stack {
 
     pub(crate) fn remove_request(&mut self, key: Key, cause: Cause, initiator: Initiator) -> Option<Request> {
         let mut request = self.take_request(key)?;
-        request.leave(&mut self.cx, cause, initiator);
+        let Self { cx, tables, .. } = self;
+        tables.unindex(cx, &request.tuple, Found::Request(key));
+        request.leave(cx, cause, initiator);
         Some(request)
     }
 
@@ -303,6 +301,7 @@ impl Stack {
             return false;
         };
         request.deferred = false;
+        request.quote = Box::default();
         request.sent_at = cx.now;
         let wait = request.synack_wait(cx);
         if let Some(timer) = request.timer {

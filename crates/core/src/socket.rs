@@ -191,6 +191,9 @@ impl Stack {
         let tcb = self.tcb(h)?;
         let (local, any_port) = (tcb.tuple.local_addr(), tcb.knobs.has(Knob::ANY_PORT));
         if any_port {
+            if self.tables.any_port_conflicts(h.0) {
+                return Err(Error::AddrInUse);
+            }
             self.tables.bind_any_port(h.0);
         } else if self.listeners_clash(h.0, local) {
             return Err(Error::AddrInUse);
@@ -449,7 +452,7 @@ impl Stack {
     fn stop_listening(&mut self, key: Key, cause: Cause) {
         let Some(tcb) = self.tables.connections.get_mut(key) else { return };
         let Some(listen) = tcb.listen.take() else { return };
-        let port = tcb.tuple.local_port;
+        let (port, any_port) = (tcb.tuple.local_port, tcb.knobs.has(Knob::ANY_PORT));
         let requests: Vec<Key> = self
             .tables
             .requests
@@ -469,11 +472,12 @@ impl Stack {
             });
             self.free_if_unheld(child);
         }
-        self.tables.unbind(port, key);
+        if any_port {
+            self.tables.unbind(port, key);
+        }
         self.with(key, |tcb, cx| {
-            tcb.is.remove(Is::BOUND);
             set_state(tcb, cx, State::Closed, cause, Initiator::Local);
-            // The socket may listen again.
+            // The socket keeps its port and may listen again.
             tcb.is.remove(Is::LEFT);
         });
     }
@@ -577,7 +581,7 @@ impl Tcb {
         if at_mark {
             // The urgent byte is not part of the stream that is read.
             self.rcv_buf.discard(&mut cx.pool, 1);
-            self.is.remove(Is::URGENT_PENDING);
+            self.urgent_passed();
             return self.read(cx, buf);
         }
         let len = buf.len().min(readable);
@@ -632,7 +636,7 @@ impl Tcb {
     /// Room was made: tell the peer if it matters (Linux `tcp_cleanup_rbuf`).
     fn after_read(&mut self, cx: &mut Ctx, n: usize) {
         if self.is(Is::URGENT_PENDING) && self.urg_seq.before(self.rcv_seq(self.rcv_buf.read_pos())) {
-            self.is.remove(Is::URGENT_PENDING);
+            self.urgent_passed();
         }
         if matches!(self.state(), State::Closed | State::TimeWait) {
             return;
@@ -648,11 +652,13 @@ impl Tcb {
     }
 
     fn read_urgent(&mut self) -> Result<u8, Error> {
-        if self.knobs.has(Knob::OOB_INLINE) || !self.is(Is::URGENT_PENDING) && !self.is(Is::URGENT_VALID) {
+        let none = !self.is(Is::URGENT_PENDING) || self.is(Is::URGENT_READ);
+        if self.knobs.has(Knob::OOB_INLINE) || none {
             return Err(Error::InvalidInput);
         }
         if self.is(Is::URGENT_VALID) {
             self.is.remove(Is::URGENT_VALID);
+            self.is.insert(Is::URGENT_READ);
             return Ok(self.urg_byte);
         }
         if self.is(Is::DONE) || self.state() == State::Closed {
@@ -706,7 +712,9 @@ impl Tcb {
             ready |= Ready::IN | Ready::RDHUP;
         }
         if !matches!(state, State::SynSent | State::SynReceived) {
-            ready.set(Ready::IN, ready.contains(Ready::IN) || self.rcv_buf.readable() > 0);
+            // An urgent byte at the head of the queue is none that a read would give.
+            let (readable, at_mark) = self.readable_before_mark();
+            ready.set(Ready::IN, ready.contains(Ready::IN) || readable > usize::from(at_mark));
             let writable = self.is(Is::SND_SHUT) || self.send_space() >= self.knobs.send_buffer as usize / 3;
             ready.set(Ready::OUT, writable);
         }

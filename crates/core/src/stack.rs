@@ -6,7 +6,7 @@ use crate::counters::Counters;
 use crate::ctx::{Ctx, OutItem};
 use crate::demux::{Found, Tables};
 use crate::event::{Event, Ready, TransitionEvent};
-use crate::ip::{Datagram, IcmpError, IcmpErrorKind, Ip, Received, Replies};
+use crate::ip::{Arrival, Datagram, IcmpError, IcmpErrorKind, Ip, Received, Replies};
 use crate::slab::Key;
 use crate::socket::TcpHandle;
 use crate::tcp::reset::send_reset;
@@ -124,11 +124,14 @@ impl Stack {
     /// Takes in one packet: a whole IP packet, without link header. Answers wait for [`Stack::transmit`].
     pub fn receive(&mut self, now: Instant, meta: &PacketMeta, packet: &[u8]) {
         self.set_now(now);
+        let gso_size = meta.gso.map_or(0, |gso| gso.size);
+        if let Some(arrival) = self.ip.receive_known(&mut self.cx.counters.ip, meta, packet) {
+            return self.receive_tcp(&arrival, gso_size);
+        }
         let Self { cx, ip, replies, .. } = self;
         match ip.receive(cx.now, &cx.cfg, &mut cx.counters.ip, meta, packet, replies) {
             Received::Upper(datagram) if datagram.protocol == protocol::TCP => {
-                let gso_size = meta.gso.map_or(0, |gso| gso.size);
-                self.receive_tcp(&datagram, gso_size);
+                self.receive_tcp(&datagram.arrival(), gso_size);
             }
             Received::Upper(datagram) => self.receive_udp(&datagram),
             Received::IcmpError(error) => self.receive_icmp_error(&error),
@@ -150,34 +153,26 @@ impl Stack {
         udp.receive(&mut env, datagram, &mut |handle, ready| note_udp(udp_news, handle, ready));
     }
 
-    fn receive_tcp(&mut self, datagram: &Datagram<'_>, gso_size: u16) {
+    fn receive_tcp(&mut self, arrival: &Arrival<'_>, gso_size: u16) {
+        let Arrival { src, dst, payload, packet, checksum_trusted } = *arrival;
         self.cx.counters.in_segs += 1;
-        let Ok(segment) = Segment::parse(&datagram.payload) else {
+        let Ok(segment) = Segment::parse(payload) else {
             self.cx.counters.in_errs += 1;
             return;
         };
-        if !datagram.checksum_trusted && !tcp::verify_checksum(datagram.src, datagram.dst, &datagram.payload)
-        {
+        if !checksum_trusted && !tcp::verify_checksum(src, dst, payload) {
             self.cx.counters.in_csum_errors += 1;
             self.cx.counters.in_errs += 1;
             return;
         }
-        // MUST-57: nothing that was sent to more than one, or from port 0 nobody can be answered at.
-        if !datagram.unicast {
-            return;
-        }
-        let tuple = Tuple {
-            local: datagram.dst,
-            remote: datagram.src,
-            local_port: segment.dst_port,
-            remote_port: segment.src_port,
-        };
+        let tuple =
+            Tuple { local: dst, remote: src, local_port: segment.dst_port, remote_port: segment.src_port };
         let seg = Seg::new(&segment, gso_size);
         match self.tables.find(&self.cx, &tuple) {
             Some(Found::Connection(key)) => self.connection_segment(key, &tuple, &seg),
-            Some(Found::Request(key)) => self.request_segment(key, &tuple, &seg, datagram),
-            Some(found) => self.time_wait_segment(found, &tuple, &seg, datagram),
-            None => self.listener_segment(&tuple, &seg, datagram, None),
+            Some(Found::Request(key)) => self.request_segment(key, &tuple, &seg, packet),
+            Some(found) => self.time_wait_segment(found, &tuple, &seg, packet),
+            None => self.listener_segment(&tuple, &seg, packet, None),
         }
     }
 
@@ -212,14 +207,16 @@ impl Stack {
         let (indexed, orphan) = (tcb.is(Is::INDEXED), tcb.is(Is::ORPHAN));
         tcb.is.remove(Is::INDEXED | Is::ORPHAN);
         let successor = tcb.successor.take();
-        if indexed {
-            tables.unindex(cx, &tuple, Found::Connection(key));
-        }
         if orphan {
             cx.orphans = cx.orphans.saturating_sub(1);
         }
-        if let Some(successor) = successor {
-            self.succeed(key, successor);
+        let old = Found::Connection(key);
+        let new = successor.and_then(|successor| self.succeed(key, successor));
+        let Self { cx, tables, .. } = self;
+        match new {
+            Some(new) => tables.replace(cx, &tuple, old, new),
+            None if indexed => tables.unindex(cx, &tuple, old),
+            None => {}
         }
         self.free_if_unheld(key);
     }
@@ -244,37 +241,30 @@ impl Stack {
     }
 
     /// Makes the small record, or ends the connection at once when there are too many (`tcp_max_tw_buckets`).
-    fn succeed(&mut self, key: Key, successor: Successor) {
+    fn succeed(&mut self, key: Key, successor: Successor) -> Option<Found> {
         let Self { cx, tables, .. } = self;
-        let Some(tcb) = tables.connections.get_mut(key) else { return };
+        let tcb = tables.connections.get_mut(key)?;
         if tables.time_wait4.len() + tables.time_wait6.len() >= cx.cfg.tcp.max_time_wait {
             set_state(tcb, cx, State::Closed, Cause::TimeWaitLimit, Initiator::Administrator);
-            return;
+            return None;
         }
-        let current = tcb.current;
-        let deadline = cx.now + successor.lifetime;
-        let (tuple, found) = if tcb.tuple.is_ipv6() {
-            let Some(record) = Record::new(cx, tcb, successor, current) else { return };
-            let key = tables.time_wait6.insert(record);
-            let timer = tables.time_wait_wheel.insert(deadline, Found::TimeWait6(key).to_timer());
-            if let Some(record) = tables.time_wait6.get_mut(key) {
-                record.timer = Some(timer);
-            }
-            (tcb.tuple, Found::TimeWait6(key))
-        } else {
-            let Some(record) = Record::new(cx, tcb, successor, current) else { return };
-            let key = tables.time_wait4.insert(record);
-            let timer = tables.time_wait_wheel.insert(deadline, Found::TimeWait4(key).to_timer());
-            if let Some(record) = tables.time_wait4.get_mut(key) {
-                record.timer = Some(timer);
-            }
-            (tcb.tuple, Found::TimeWait4(key))
-        };
         cx.counters.time_wait_made += 1;
-        tables.index(cx, &tuple, found);
+        let deadline = cx.now + successor.lifetime;
+        let wheel = &mut tables.time_wait_wheel;
+        if tcb.tuple.is_ipv6() {
+            let key = tables.time_wait6.insert(Record::new(cx, tcb, successor)?);
+            let found = Found::TimeWait6(key);
+            tables.time_wait6.get_mut(key)?.timer = Some(wheel.insert(deadline, found.to_timer()));
+            Some(found)
+        } else {
+            let key = tables.time_wait4.insert(Record::new(cx, tcb, successor)?);
+            let found = Found::TimeWait4(key);
+            tables.time_wait4.get_mut(key)?.timer = Some(wheel.insert(deadline, found.to_timer()));
+            Some(found)
+        }
     }
 
-    fn time_wait_segment(&mut self, found: Found, tuple: &Tuple, seg: &Seg<'_>, datagram: &Datagram<'_>) {
+    fn time_wait_segment(&mut self, found: Found, tuple: &Tuple, seg: &Seg<'_>, packet: &[u8]) {
         let Self { cx, tables, .. } = self;
         let action = match found {
             Found::TimeWait4(key) => tables.time_wait4.get_mut(key).map(|record| record.arrive(cx, seg)),
@@ -285,7 +275,7 @@ impl Stack {
             Some(TwAction::Syn { iss }) => {
                 if tables.listener(cx, tuple).is_some() {
                     self.remove_time_wait(found, Cause::TimeWaitReuse, Initiator::Peer);
-                    self.listener_segment(tuple, seg, datagram, Some(iss));
+                    self.listener_segment(tuple, seg, packet, Some(iss));
                 } else {
                     let action = match found {
                         Found::TimeWait4(key) => {
@@ -418,9 +408,9 @@ impl Stack {
         }
         match error.kind {
             IcmpErrorKind::FragNeeded { .. } | IcmpErrorKind::PacketTooBig { .. } => {
-                if let Some(mtu) = ip.learn_path_mtu(cx.now, error) {
-                    tcb.mtu_reduced(cx, mtu);
-                }
+                // Another connection to this peer may have learned it before: what counts is what is believed now.
+                ip.learn_path_mtu(cx.now, error);
+                tcb.mtu_reduced(cx, ip.path_mtu(cx.now, error.remote.ip()));
             }
             kind => {
                 let unreachable =

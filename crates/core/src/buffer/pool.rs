@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Bytes in a chunk.
-pub(crate) const CHUNK_SIZE: usize = 4096;
+pub(crate) const CHUNK_SIZE: usize = 16_384;
 
 /// A piece of buffer memory. A recycled chunk still holds old bytes; the buffers show only bytes that
 /// were written since.

@@ -19,7 +19,7 @@ pub use cidr::{Cidr, CidrError};
 pub use counters::IpCounters;
 pub use icmp::IcmpUnreach;
 pub(crate) use icmp::{IcmpError, IcmpErrorKind};
-pub(crate) use input::{Datagram, Received};
+pub(crate) use input::{Arrival, Datagram, Received};
 pub(crate) use output::{Cut, Head, Part};
 pub(crate) use random::Stream;
 pub(crate) use replies::Replies;
@@ -43,6 +43,9 @@ pub(crate) struct Ip {
     path_mtu: PathMtu,
     limiter: Limiter,
     identification: Identification,
+    /// Source and destination of the last packet for TCP that passed all checks: the configuration does not change, so
+    /// they need no second look.
+    known: Option<(IpAddr, IpAddr)>,
 }
 
 /// What the handling of one packet works with.
@@ -63,6 +66,7 @@ impl Ip {
             path_mtu: PathMtu::new(caps.mtu, cfg.tcp.min_pmtu, cfg.path_mtu_entries, cfg.path_mtu_timeout),
             limiter: Limiter::new(cfg, Stream::new(key, 0)),
             identification: Identification::new(key),
+            known: None,
         }
     }
 

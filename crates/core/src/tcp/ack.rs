@@ -93,6 +93,8 @@ impl Tcb {
         let acked = seg.ack.distance_from(prior_una);
         self.snd_una = seg.ack;
         self.retransmits = 0;
+        // Progress: patience (R2, the user timeout) counts from the next loss on.
+        self.retrans_stamp = None;
         let sample = self.clean_rtx_queue(cx, seg);
         let data_end = self.snd_seq(self.snd_buf.end());
         let acked_data = seg.ack.min(data_end);
@@ -122,10 +124,8 @@ impl Tcb {
             is_app_limited: false,
         };
         self.congestion.on_ack(&ack);
-        self.is.remove(Is::CWND_LIMITED);
         if self.rtx.is_empty() {
             self.timers.clear(Timer::Retransmit);
-            self.retrans_stamp = None;
             if self.has_unsent() && self.snd_wnd == 0 {
                 self.arm_probe(cx);
             }
@@ -138,23 +138,21 @@ impl Tcb {
     /// Drops what is acknowledged from the retransmission queue; gives the round-trip sample, if there is one
     /// (RFC 6298 3: not from what was retransmitted, unless timestamps tell the transmissions apart, RFC 7323 4.1).
     fn clean_rtx_queue(&mut self, cx: &Ctx, seg: &Seg<'_>) -> Option<Duration> {
-        let mut newest = None;
+        let mut oldest = None;
         let mut ambiguous = false;
-        while let Some(sent) = self.rtx.front_mut() {
+        while let Some(sent) = self.rtx.front_mut().filter(|sent| self.snd_una.after(sent.start)) {
+            ambiguous |= sent.flags.contains(SentFlags::RETRANSMITTED);
+            oldest.get_or_insert(sent.at);
             if sent.end.after(self.snd_una) {
-                if self.snd_una.after(sent.start) {
-                    sent.start = self.snd_una;
-                }
+                sent.start = self.snd_una;
                 break;
             }
-            ambiguous |= sent.flags.contains(SentFlags::RETRANSMITTED);
-            newest = Some(sent.at);
             self.rtx.pop_front();
         }
         if self.rtx.is_empty() && self.rtx.capacity() > 64 {
             self.rtx.shrink_to(16);
         }
-        if !ambiguous && let Some(at) = newest {
+        if !ambiguous && let Some(at) = oldest {
             return Some(cx.now - at);
         }
         match seg.options.timestamps {
@@ -178,7 +176,12 @@ impl Tcb {
         self.dup_acks = 0;
         let mss = u32::from(self.mss);
         match self.recovery {
-            Recovery::Open => {}
+            // These numbers follow SND.UNA, lest they seem to lie ahead of it after 2 GiB.
+            Recovery::Open => {
+                self.recover = self.snd_una;
+                self.rtx_next = self.snd_una;
+                self.rtx_until = self.snd_una;
+            }
             Recovery::Fast if self.snd_una.before(self.recover) => {
                 self.congestion.deflate_on_partial_ack(acked, mss);
                 self.rtx_next = self.snd_una;
@@ -202,17 +205,32 @@ impl Tcb {
         self.retrans_stamp = None;
     }
 
-    /// RFC 5681 2: same number, no text, no FIN, no window change, something in flight.
+    /// RFC 5681 2: same number, no text, no FIN, no window change, something in flight. A peer with SACK says what
+    /// arrived instead; without that its duplicate means nothing (RFC 5681 3.2 step 1, RFC 6675 2).
+    fn is_duplicate(&self, seg: &Seg<'_>, window_changed: bool) -> bool {
+        let tells =
+            |block: &(SeqNumber, SeqNumber)| block.1.after(self.snd_una) && block.1.before_eq(self.snd_nxt);
+        !self.rtx.is_empty()
+            && seg.is_empty()
+            && !window_changed
+            && (!self.is(Is::SACK) || seg.options.sack.iter().any(tells))
+    }
+
     fn consider_duplicate(&mut self, cx: &mut Ctx, seg: &Seg<'_>, window_changed: bool) {
-        let duplicate = !self.rtx.is_empty() && seg.end_seq == seg.seq && !window_changed;
-        if !duplicate {
+        if !self.is_duplicate(seg, window_changed) {
             return;
         }
         self.dup_acks = self.dup_acks.saturating_add(1);
         let mss = u32::from(self.mss);
         match self.recovery {
             Recovery::Fast => {
-                self.congestion.inflate_on_duplicate(mss);
+                // No more segments can have left the network than were in it (RFC 5681 3.2 step 4, against forged
+                // duplicates).
+                let most =
+                    self.congestion.ssthresh().saturating_add(self.recover.distance_from(self.snd_una));
+                if self.congestion.cwnd() < most {
+                    self.congestion.inflate_on_duplicate(mss);
+                }
                 cx.want_output(self);
             }
             // RFC 6582 3.2 step 2: not again for the window in which recovery already was.
@@ -224,7 +242,9 @@ impl Tcb {
     }
 
     fn enter_fast_recovery(&mut self, cx: &mut Ctx) {
-        let context = CongestionContext { now: cx.now, in_flight: self.outstanding(), repeated: false };
+        // What Limited Transmit added does not count.
+        let in_flight = self.outstanding().min(self.congestion.cwnd().max(u32::from(self.mss)));
+        let context = CongestionContext { now: cx.now, in_flight, repeated: false };
         self.congestion.on_congestion(CongestionEvent::FastRetransmit, &context);
         self.congestion.inflate_on_entry(u32::from(self.mss));
         self.recovery = Recovery::Fast;

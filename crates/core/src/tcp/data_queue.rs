@@ -78,14 +78,12 @@ impl Tcb {
         if done.advanced > 0 {
             self.event_data_received(cx, seg);
         }
+        if let Some((from, to)) = done.duplicate {
+            self.set_dsack(cx, self.rcv_seq(from), self.rcv_seq(to));
+        }
         if !in_order {
             cx.counters.ofo_queued += u64::from(done.stored > 0);
             cx.counters.ofo_dropped_bytes += done.dropped as u64;
-            if done.stored == 0
-                && let Some((from, to)) = done.duplicate
-            {
-                self.set_dsack(cx, self.rcv_seq(from), self.rcv_seq(to));
-            }
             self.note_out_of_order(cx, seg);
             return;
         }

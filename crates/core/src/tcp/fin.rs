@@ -70,7 +70,7 @@ impl Tcb {
         let time = self.fin_time(cx);
         let small = cx.cfg.tcp.time_wait;
         if time > small || keep {
-            let wait = if keep { time } else { time - small };
+            let wait = if time > small { time - small } else { time };
             self.timers.set(&mut cx.wheel, self.key, Timer::KeepAlive, cx.now + wait);
             return Closing::Stays;
         }

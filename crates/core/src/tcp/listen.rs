@@ -80,6 +80,8 @@ pub(crate) struct Request {
     pub(crate) tos: u8,
     /// A deferring listener has not decided; no SYN-ACK was sent.
     pub(crate) deferred: bool,
+    /// Rebuilt from a cookie: when the SYN-ACK left is not known.
+    pub(crate) from_cookie: bool,
     pub(crate) made_at: Instant,
     pub(crate) sent_at: Instant,
     pub(crate) last_oow_ack: Option<Instant>,
@@ -149,6 +151,7 @@ impl Request {
             ttl: base.ttl,
             tos: base.tos,
             deferred: false,
+            from_cookie: false,
             made_at: cx.now,
             sent_at: cx.now,
             last_oow_ack: None,
@@ -285,6 +288,7 @@ impl Request {
             return RequestAction::Reset;
         }
         let right = left + u32::from(self.window);
+        let paws = paws || !self.echoes_our_stamp(cx, seg);
         if paws || !in_window(seg.seq, seg.end_seq, left, right) {
             if paws {
                 cx.counters.paws_drops += 1;
@@ -312,6 +316,18 @@ impl Request {
             self.ts_recent = value;
         }
         RequestAction::Complete
+    }
+
+    /// The echoed stamp is one that a SYN-ACK of ours carried: a blind sender cannot know it (attack D9; Linux
+    /// `tcp_check_req` since 6.15).
+    fn echoes_our_stamp(&self, cx: &Ctx, seg: &Seg<'_>) -> bool {
+        match seg.options.timestamps {
+            Some((_, echo)) if echo != 0 && seg.has(Flags::ACK) && self.uses_timestamps(cx) => {
+                let age = self.ts_now(cx).wrapping_sub(echo);
+                u128::from(age) <= (cx.now - self.sent_at).as_millis() + 1
+            }
+            _ => true,
+        }
     }
 
     /// Before the decision only a repeated SYN (joins the pending one) or the peer's RST means anything.

@@ -248,7 +248,11 @@ impl Tcb {
             start: request.iss,
             end: request.iss + 1,
             at: request.sent_at,
-            flags: if request.retransmits > 0 { SentFlags::RETRANSMITTED } else { SentFlags::empty() },
+            flags: if request.retransmits > 0 || request.from_cookie {
+                SentFlags::RETRANSMITTED
+            } else {
+                SentFlags::empty()
+            },
         });
         child.is.set(Is::SYN_RETRANSMITTED, request.retransmits > 0);
         child.retransmits = 0;

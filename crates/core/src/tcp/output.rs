@@ -3,7 +3,7 @@
 use super::congestion::CongestionControl as _;
 use super::options::Knob;
 use super::state::State;
-use super::tcb::{Is, Sent, SentFlags, Tcb, Tuple};
+use super::tcb::{Is, Recovery, Sent, SentFlags, Tcb, Tuple};
 use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::demux::{Found, Tables};
@@ -99,7 +99,10 @@ impl Tcb {
 
     /// Writes the next packet of this connection into `frame`: a retransmission, new data, or a bare ACK.
     pub(crate) fn output(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
-        if self.can_send_data() {
+        if !self.has_unsent() {
+            self.note_window_use();
+        }
+        if self.can_send_data() && (self.has_unsent() || self.rtx_next.before(self.rtx_until)) {
             let options = self.segment_options(cx);
             let header = HEADER_LEN + options_len(&options);
             let mss = self.payload_mss(header);
@@ -136,7 +139,7 @@ impl Tcb {
             return None;
         }
         let seq = self.rtx_next;
-        let record = *self.rtx.iter().find(|sent| sent.end.after(seq))?;
+        let record = *self.rtx.get(self.rtx_index(seq))?;
         let data_end = self.snd_seq(self.snd_buf.end());
         let window = self.window_end() - seq;
         let window = match window {
@@ -157,6 +160,19 @@ impl Tcb {
         Some(Piece { seq, len, fin, retransmission: true })
     }
 
+    /// Place in the retransmission queue of the piece with the number `seq`.
+    fn rtx_index(&self, seq: SeqNumber) -> usize {
+        self.rtx.partition_point(|sent| sent.end.before_eq(seq))
+    }
+
+    /// Sending stops for another reason than the congestion window. In slow start a window of which more than half is
+    /// used still counts as limiting (Linux `tcp_is_cwnd_limited`).
+    fn note_window_use(&mut self) {
+        let cwnd = self.congestion.cwnd();
+        let slow_start = cwnd < self.congestion.ssthresh();
+        self.is.set(Is::CWND_LIMITED, slow_start && cwnd < self.outstanding().saturating_mul(2));
+    }
+
     /// The next piece of new data that windows, Nagle and cork let go.
     fn next_new(&mut self, cx: &mut Ctx, mss: u32, header: usize, frame: usize) -> Option<Piece> {
         if !self.has_unsent() || self.rtx_next.before(self.rtx_until) {
@@ -174,6 +190,7 @@ impl Tcb {
             return (window >= 1).then_some(Piece { seq, len: 0, fin: true, retransmission: false });
         }
         if window == 0 {
+            self.note_window_use();
             return None;
         }
         let full = mss.min(data);
@@ -193,6 +210,7 @@ impl Tcb {
             len = data.min(window).min(mss);
         } else if len < mss && !(whole && self.may_send_small()) {
             // Less than a segment: not the tail, or Nagle holds it back, or the window cut it (silly window).
+            self.note_window_use();
             return None;
         }
         if len < data && room < len.saturating_add(mss) {
@@ -298,11 +316,10 @@ impl Tcb {
 
     /// A piece went out again: it gives no RTT sample any more (Karn).
     fn note_retransmitted(&mut self, cx: &mut Ctx, start: SeqNumber, end: SeqNumber) {
-        for sent in self.rtx.iter_mut().take_while(|sent| sent.start.before(end)) {
-            if sent.end.after(start) {
-                sent.flags |= SentFlags::RETRANSMITTED;
-                sent.at = cx.now;
-            }
+        let first = self.rtx_index(start);
+        for sent in self.rtx.iter_mut().skip(first).take_while(|sent| sent.start.before(end)) {
+            sent.flags |= SentFlags::RETRANSMITTED;
+            sent.at = cx.now;
         }
         self.rtx_next = end;
         self.last_sent = cx.now;
@@ -320,9 +337,12 @@ impl Tcb {
         cx.counters.out_segs += 1;
     }
 
-    /// The congestion window in bytes, at least one segment.
+    /// The congestion window in bytes, at least one segment; with the first two duplicate ACKs one segment more for
+    /// each (Limited Transmit, RFC 5681 3.2 step 1).
     pub(crate) fn congestion_window(&self) -> u32 {
-        self.congestion.cwnd().max(u32::from(self.mss))
+        let mss = u32::from(self.mss);
+        let limited = if self.recovery == Recovery::Open { u32::from(self.dup_acks.min(2)) * mss } else { 0 };
+        self.congestion.cwnd().max(mss).saturating_add(limited)
     }
 
     /// RFC 5681 4.1, Linux `tcp_cwnd_restart`: a window that was not used for an RTO is not trusted.

@@ -43,6 +43,7 @@ impl Tcb {
             && u32::from(seg.window) << shift == self.snd_wnd
             && seg.ack.between(self.snd_una, self.snd_nxt)
             && seg.payload.len() as u32 <= self.receive_window()
+            && !self.is(Is::URGENT_PENDING)
             && match seg.options.timestamps {
                 Some((value, _)) => self.is(Is::TIMESTAMPS) && value.wrapping_sub(self.ts_recent) as i32 >= 0,
                 None => !self.is(Is::TIMESTAMPS),

@@ -10,7 +10,11 @@ use super::tcb::{Is, Tcb};
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::event::Ready;
+use core::time::Duration;
 use lastack_wire::tcp::Flags;
+
+/// RTO of the first data when the handshake was retransmitted and gave no sample (RFC 6298 5.7).
+const RTO_AFTER_LOST_SYN: Duration = Duration::from_secs(3);
 
 /// Whether to go on with the next step.
 enum Step {
@@ -80,8 +84,8 @@ impl Tcb {
 
     /// SYN_RECEIVED → ESTABLISHED: the third segment of the handshake, or the SYN-ACK of crossed SYNs.
     fn handshake_done(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
-        // The window of this segment is the first that is scaled.
-        let shift = if self.is(Is::SCALED) { self.snd_wscale } else { 0 };
+        // The window of this segment is the first that is scaled, unless it is a SYN-ACK that crossed our SYN.
+        let shift = if self.is(Is::SCALED) && !seg.has(Flags::SYN) { self.snd_wscale } else { 0 };
         self.snd_wnd = u32::from(seg.window) << shift;
         self.snd_wl1 = seg.seq;
         self.max_window = self.max_window.max(self.snd_wnd);
@@ -143,6 +147,9 @@ impl Tcb {
     /// What both kinds of open do once they are through (Linux `tcp_finish_connect`, `tcp_init_transfer`).
     pub(crate) fn finish_connect(&mut self, cx: &mut Ctx) {
         self.init_congestion(cx);
+        if self.is(Is::SYN_RETRANSMITTED) {
+            self.rtt.fall_back(RTO_AFTER_LOST_SYN);
+        }
         self.rcv_space.since = cx.now;
         self.last_received = cx.now;
         self.backoff = 0;

@@ -89,6 +89,14 @@ impl RttEstimator {
         }
     }
 
+    /// The handshake gave no sample because its SYN was lost: data begins with a timeout of at least `rto` (RFC 6298
+    /// rule 5.7; Linux `tcp_init_metrics`).
+    pub(crate) fn fall_back(&mut self, rto: Duration) {
+        if self.srtt8 == 0 {
+            self.initial_rto = self.initial_rto.max(micros(rto));
+        }
+    }
+
     /// Takes in a measured round trip. `una` and `nxt` are the stream offsets of the first
     /// unacknowledged byte (after the ACK that gave the sample) and of the next byte to send: they
     /// tell the estimator when a round trip is over.

@@ -250,9 +250,25 @@ arrows! {
 
 /// Whether the table has this arrow with this cause.
 #[must_use]
-pub fn is_legal(from: State, to: State, cause: Cause) -> bool {
-    ARROWS.iter().any(|a| a.from == from && a.to == to && a.causes.contains(&cause))
+pub const fn is_legal(from: State, to: State, cause: Cause) -> bool {
+    LEGAL[from as usize][to as usize] & 1 << cause as u32 != 0
 }
+
+/// [`ARROWS`] as a matrix of bit sets of causes, made by the compiler.
+const LEGAL: [[u64; State::ALL.len()]; State::ALL.len()] = {
+    let mut matrix = [[0; State::ALL.len()]; State::ALL.len()];
+    let mut i = 0;
+    while i < ARROWS.len() {
+        let arrow = &ARROWS[i];
+        let mut j = 0;
+        while j < arrow.causes.len() {
+            matrix[arrow.from as usize][arrow.to as usize] |= 1 << arrow.causes[j] as u32;
+            j += 1;
+        }
+        i += 1;
+    }
+    matrix
+};
 
 /// The table as text, one arrow a line: for people and for the reviewed snapshot.
 pub fn write_table(out: &mut dyn fmt::Write) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! SEGMENT ARRIVES in SYN_SENT (RFC 9293 3.10.7.3; Linux `tcp_rcv_synsent_state_process`).
 
+use super::reset::send_reset;
 use super::segment::{Seg, Verdict};
 use super::set_state::set_state;
 use super::state::{Cause, Initiator, State};
@@ -8,13 +9,15 @@ use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::event::Ready;
+use crate::time::Instant;
 use lastack_wire::tcp::Flags;
 
 impl Tcb {
     pub(crate) fn rcv_syn_sent(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> Verdict {
         if seg.has(Flags::ACK) {
             if !self.acks_our_syn(cx, seg) {
-                return self.wrong_ack(cx, seg);
+                self.wrong_ack(cx, seg);
+                return Verdict::Done;
             }
             if seg.has(Flags::RST) {
                 self.tcp_reset(cx);
@@ -28,8 +31,19 @@ impl Tcb {
         if seg.has(Flags::RST) || !seg.has(Flags::SYN) {
             return Verdict::Done;
         }
+        if self.inherited_stamp_rejects(cx, seg) {
+            cx.counters.paws_drops += 1;
+            return Verdict::Done;
+        }
         self.rcv_crossed_syn(cx, seg);
         Verdict::Done
+    }
+
+    /// A connection that took TIME_WAIT over knows the old one's last stamp: an older SYN is a duplicate.
+    fn inherited_stamp_rejects(&self, cx: &Ctx, seg: &Seg<'_>) -> bool {
+        let Some((value, _)) = seg.options.timestamps else { return false };
+        let inherited = self.ts_recent_at > Instant::ZERO && !self.ts_recent_expired(cx);
+        cx.cfg.tcp.timestamps && inherited && (value.wrapping_sub(self.ts_recent) as i32) < 0
     }
 
     /// The acknowledgement is of our SYN, and the echoed stamp is one that we sent.
@@ -47,12 +61,14 @@ impl Tcb {
         }
     }
 
-    /// A half-open peer answers with its old numbers: reset it, and do not wait a second to try again (note n34).
-    fn wrong_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> Verdict {
+    /// A half-open peer answers with its old numbers: reset it, and do not wait a second to try again. The RST goes
+    /// first, or the peer would answer the new SYN with its old numbers too.
+    fn wrong_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        let tuple = self.tuple;
+        send_reset(cx, &tuple, seg);
         if self.retransmits == 0 {
             self.repeat_syn(cx);
         }
-        if seg.has(Flags::RST) { Verdict::Done } else { Verdict::Reset }
     }
 
     fn rcv_syn_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {

@@ -109,6 +109,8 @@ bitflags::bitflags! {
         const PUSH_PENDING = 1 << 24;
         /// A zero-window probe with data is due: the window may cut it short.
         const PROBING = 1 << 25;
+        /// The urgent byte was read out of line; its place in the stream is still to be skipped.
+        const URGENT_READ = 1 << 26;
     }
 }
 

@@ -126,8 +126,8 @@ fn age(cx: &Ctx, since_ms: u32) -> Duration {
 
 impl<A: Address> Record<A> {
     /// The record that takes over from `tcb`. `None` if the families differ.
-    pub(crate) fn new(cx: &Ctx, tcb: &Tcb, successor: Successor, current: Current) -> Option<Self> {
-        debug_assert_eq!(current.get(), successor.state);
+    pub(crate) fn new(cx: &Ctx, tcb: &Tcb, successor: Successor) -> Option<Self> {
+        debug_assert_eq!(tcb.state(), successor.state);
         let mut flags = TwFlags::empty();
         flags.set(TwFlags::TIMESTAMPS, tcb.is(Is::TIMESTAMPS));
         flags.set(TwFlags::REUSE_ADDR, tcb.knobs.has(super::options::Knob::REUSE_ADDR));
@@ -145,7 +145,7 @@ impl<A: Address> Record<A> {
             entered_ms: millis(cx.now),
             last_oow_ms: 0,
             restarts: 0,
-            current,
+            current: tcb.current,
             flags,
             rcv_wscale: if tcb.is(Is::SCALED) { tcb.rcv_wscale } else { 0 },
             ttl: tcb.knobs.ttl,

@@ -17,7 +17,7 @@ impl Tcb {
         if seg.has(Flags::URG) && !self.is(Is::DONE) {
             self.note_urgent(cx, seg);
         }
-        if !self.is(Is::URGENT_PENDING) || self.is(Is::URGENT_VALID) {
+        if !self.is(Is::URGENT_PENDING) || self.is.intersects(Is::URGENT_VALID | Is::URGENT_READ) {
             return;
         }
         let at = self.urg_seq - seg.seq;
@@ -39,10 +39,19 @@ impl Tcb {
         if mark.before(read_up_to) || mark.before(self.rcv_nxt) || known {
             return;
         }
+        // The urgent byte before it becomes part of the stream, except at its head: there it would be seen twice.
+        if self.readable_before_mark() == (self.rcv_buf.readable(), true) {
+            self.rcv_buf.discard(&mut cx.pool, 1);
+        }
         self.urg_seq = mark;
+        self.is.remove(Is::URGENT_VALID | Is::URGENT_READ);
         self.is.insert(Is::URGENT_PENDING);
-        self.is.remove(Is::URGENT_VALID);
         cx.signal(self, Ready::PRI);
+    }
+
+    /// The reader has passed the mark: the urgent byte, read or not, is gone.
+    pub(crate) fn urgent_passed(&mut self) {
+        self.is.remove(Is::URGENT_PENDING | Is::URGENT_VALID | Is::URGENT_READ);
     }
 
     /// Bytes that a read may take before it meets the mark, and whether the next byte is the urgent one that the

@@ -40,11 +40,21 @@ impl Tcb {
         let current = self.receive_window();
         let wanted = self.wanted_window();
         let shift = if self.is(Is::SCALED) { self.rcv_wscale } else { 0 };
-        let window = if wanted < current { round_up(current, shift) } else { wanted };
-        let window = window.min(u32::from(u16::MAX) << shift);
+        let window = if wanted < current { self.kept_window(current, shift) } else { wanted };
+        let window = window.min((u32::from(u16::MAX) << shift).max(current));
         self.rcv_wnd = window;
         self.rcv_wup = self.rcv_nxt;
-        (window >> shift) as u16
+        (window >> shift).min(u32::from(u16::MAX)) as u16
+    }
+
+    /// The window that keeps the right edge where it is. The field's unit rounds it up, as on Linux; but small segments
+    /// would push the edge on without end that way, so that from an eighth of the buffer on the field is rounded down
+    /// while the edge that was promised stays good (RFC 7323 2.4).
+    fn kept_window(&self, current: u32, shift: u8) -> u32 {
+        let space = self.rcv_space.space;
+        let rounded = round_up(current, shift);
+        let held = (self.rcv_buf.readable() as u32).saturating_add(rounded);
+        if held <= space.saturating_add(space >> 3) { rounded } else { current }
     }
 
     /// After a read: whether the window can open by so much that the peer should be told (Linux

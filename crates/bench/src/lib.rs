@@ -1,0 +1,17 @@
+//! Benchmarks of lastack with smoltcp beside it, in one process, on one thread and over the same in-memory link.
+//!
+//! * [`workload`]: the cases and how much work a run does;
+//! * [`lastack_peer`], [`smoltcp_peer`]: the two stacks doing it;
+//! * [`summary`]: interleaved timed runs, rates and ratios;
+//! * [`callgrind`]: the same work counted in instructions;
+//! * [`memory`]: bytes per idle connection and per TIME_WAIT record, through the counting [`alloc`]ator.
+
+pub mod alloc;
+pub mod callgrind;
+pub mod lastack_peer;
+pub mod link;
+pub mod memory;
+pub mod smoltcp_peer;
+pub mod stream;
+pub mod summary;
+pub mod workload;

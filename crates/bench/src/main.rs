@@ -1,0 +1,206 @@
+//! `lastack-bench`: lastack and smoltcp side by side, for a person to read.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use lastack_bench::alloc::Counting;
+use lastack_bench::callgrind::{self, Instructions};
+use lastack_bench::memory::{self, Figure};
+use lastack_bench::summary::{self, Outcome};
+use lastack_bench::workload::{Case, Peer};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use serde::Serialize;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting::new();
+
+/// Benchmarks of lastack with smoltcp beside it, in memory and on one thread.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+    /// Print JSON instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Pin the program to this CPU.
+    #[arg(long, global = true, value_name = "N")]
+    cpu: Option<usize>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Throughput of one connection: MTU 1500, MTU 65535, MTU 1500 with segmentation left to the device.
+    Bulk(Timing),
+    /// Connections per second: alone, and beside 1,000 and 10,000 idle connections.
+    Churn(Timing),
+    /// Bytes per idle connection and per TIME_WAIT record.
+    Memory(Memory),
+    /// Bulk, churn and memory.
+    All(All),
+    /// Instructions per segment and per connection, under valgrind.
+    Callgrind(Callgrind),
+    /// One case's work with collection turned on around it; `callgrind` runs this under valgrind.
+    #[command(hide = true)]
+    Count {
+        /// The case.
+        case: Case,
+        /// The stack.
+        peer: Peer,
+    },
+}
+
+#[derive(clap::Args)]
+struct Timing {
+    /// Runs of each stack, in turns.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Work of a run, in per cent of the usual.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    work: u64,
+}
+
+#[derive(clap::Args)]
+struct Memory {
+    /// Connections to open.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=131_000))]
+    count: u32,
+}
+
+#[derive(clap::Args)]
+struct All {
+    #[command(flatten)]
+    timing: Timing,
+    #[command(flatten)]
+    memory: Memory,
+}
+
+#[derive(clap::Args)]
+struct Callgrind {
+    /// Cases; all if none is given.
+    cases: Vec<Case>,
+    /// One stack only.
+    #[arg(long)]
+    peer: Option<Peer>,
+    /// Also list the N functions with the most instructions of their own.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    top: usize,
+    /// Keep the profiles in this directory, for `callgrind_annotate` or KCachegrind.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// All that a run found out.
+#[derive(Default, Serialize)]
+struct Report {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    timing: Vec<Outcome>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    memory: Vec<Figure>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    instructions: Vec<Instructions>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hot: Vec<String>,
+}
+
+impl Report {
+    fn time(&mut self, cases: &[Case], timing: &Timing) {
+        for &case in cases {
+            eprintln!("{} ...", case.name());
+            self.timing.push(summary::measure(case, usize::from(timing.runs), timing.work));
+        }
+    }
+
+    fn memory(&mut self, memory: &Memory) -> Result<(), Box<dyn Error>> {
+        eprintln!("memory ...");
+        self.memory = memory::measure(&ALLOCATOR, usize::try_from(memory.count)?);
+        Ok(())
+    }
+
+    fn callgrind(&mut self, arguments: &Callgrind) -> Result<(), Box<dyn Error>> {
+        let cases = match &arguments.cases[..] {
+            [] => Case::value_variants(),
+            cases => cases,
+        };
+        let scratch = std::env::temp_dir().join(format!("lastack-bench-{}", std::process::id()));
+        let dir = arguments.keep.as_ref().unwrap_or(&scratch);
+        std::fs::create_dir_all(dir)?;
+        for &case in cases {
+            for peer in Peer::ALL.into_iter().filter(|p| arguments.peer.is_none_or(|only| only == *p)) {
+                eprintln!("{} on {} ...", case.name(), peer.name());
+                self.instructions.push(callgrind::instructions(case, peer, dir)?);
+                if arguments.top > 0 {
+                    let hot = callgrind::hot_functions(case, peer, dir, arguments.top)?;
+                    self.hot.push(format!("{} on {}\n{hot}", case.name(), peer.name()));
+                }
+            }
+        }
+        if arguments.keep.is_none() {
+            std::fs::remove_dir_all(&scratch)?;
+        }
+        Ok(())
+    }
+
+    fn print(&self, json: bool) -> Result<(), Box<dyn Error>> {
+        if json {
+            println!("{}", serde_json::to_string_pretty(self)?);
+            return Ok(());
+        }
+        let mut tables = Vec::new();
+        if !self.timing.is_empty() {
+            tables.push(summary::table(&self.timing));
+        }
+        if !self.memory.is_empty() {
+            tables.push(memory::table(&self.memory));
+        }
+        if !self.instructions.is_empty() {
+            tables.push(callgrind::table(&self.instructions));
+        }
+        tables.extend(self.hot.iter().cloned());
+        print!("{}", tables.join("\n"));
+        Ok(())
+    }
+}
+
+fn pin(cpu: usize) -> Result<(), Box<dyn Error>> {
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(format!("--cpu {cpu}: CPUs are numbered 0 to {}", CpuSet::MAX_CPU - 1).into());
+    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).map_err(|e| format!("--cpu {cpu}: {e}").into())
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    if let Some(cpu) = arguments.cpu {
+        pin(cpu)?;
+    }
+    let mut report = Report::default();
+    match &arguments.what {
+        What::Bulk(timing) => report.time(&Case::BULK, timing),
+        What::Churn(timing) => report.time(&Case::CHURN, timing),
+        What::Memory(memory) => report.memory(memory)?,
+        What::All(all) => {
+            report.time(&Case::BULK, &all.timing);
+            report.time(&Case::CHURN, &all.timing);
+            report.memory(&all.memory)?;
+        }
+        What::Callgrind(arguments) => report.callgrind(arguments)?,
+        What::Count { case, peer } => {
+            println!("{}", serde_json::to_string(&callgrind::count(*case, *peer))?);
+            return Ok(());
+        }
+    }
+    report.print(arguments.json)
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lastack-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The command line.
+
+use crate::demo::Scenario;
+use crate::output;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Parser, Subcommand, ValueEnum};
+use lastack_gateway::{DEFAULT_MTU, MTU_RANGE};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A TCP/IP stack in user space: watch how connections end, and run any program on it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lastack",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  lastack demo                              the six steps of a graceful close\n  \
+                  lastack run -- curl https://example.com   curl, with lastack as its whole network\n\n\
+                  Exit status: 0 on success, 2 for bad usage or a file that cannot be written;\n\
+                  'lastack run' has the program's own status (see 'lastack run --help')."
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Draw how a connection ends: two stacks in this process, virtual time, no privileges
+    Demo(Demo),
+    /// Run a program in a network namespace whose whole network is lastack
+    Run(Run),
+}
+
+const DEMO_NOTES: &str = "\
+Examples:
+  lastack demo
+  lastack demo simultaneous --full
+  lastack demo graceful --format svg --output graceful.svg
+  lastack demo lost-fin --format json | jq '.transitions[]'
+  lastack demo abort --capture abort.pcapng
+
+Exit status: 0 on success, 2 for bad usage or a file that cannot be written.";
+
+const JSON_FIELDS: &str = "\
+JSON, version 1 (times in microseconds of virtual time; step: the number in the figure, or null):
+  version, scenario, title, summary
+  connections: number, a, b
+  steps:       number, time_us, side (A, B or both), text
+  transitions: time_us, side, connection (null for a listener), from, to, cause, initiator, step
+  segments:    sent_us, arrived_us (null if lost), lost, from, to, connection, flags, seq, ack,
+               seq_relative, ack_relative, len, window (not scaled), retransmission, step
+  calls:       time_us, side, connection, text, result, step";
+
+/// Draw how a connection ends.
+///
+/// Two lastack stacks, A and B, talk over a link in memory (10 ms each way) in virtual time: nothing waits, no
+/// privileges are needed, and the same scenario gives the same bytes each time. States and steps come from the events of the stacks.
+#[derive(Debug, Parser)]
+#[command(after_help = DEMO_NOTES, after_long_help = format!("{DEMO_NOTES}\n\n{JSON_FIELDS}"))]
+pub struct Demo {
+    /// How the connection ends
+    #[arg(value_enum, default_value_t = Scenario::Graceful)]
+    pub scenario: Scenario,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Write to FILE instead of standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Write the packets of both directions to FILE (pcapng, virtual time, opens in Wireshark)
+    #[arg(long, value_name = "FILE.pcapng")]
+    pub capture: Option<PathBuf>,
+    /// Draw the opening of the connection too (text and svg; json always has it)
+    #[arg(long)]
+    pub full: bool,
+    /// Draw the text with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+/// Forms of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A ladder of at most 100 columns
+    Text,
+    /// Every transition, segment and call
+    Json,
+    /// A figure
+    Svg,
+}
+
+/// Run a program in a network namespace whose whole network is lastack.
+///
+/// Each TCP connection that the program opens is ended by lastack's TCP and carried on over a socket of the host, and
+/// so is UDP. The host's loopback is at 10.0.2.2 and fd00::2. Needs root.
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "lastack run [OPTIONS] -- PROGRAM [ARGS]...",
+    after_help = "Examples:\n  lastack run -- curl https://example.com\n  \
+                  lastack run --trace --summary -- wget -q http://10.0.2.2:8000/\n  \
+                  lastack run --capture session.pcapng -- sh\n\n\
+                  Exit status: the program's own (128+N if signal N ended it); 125 if lastack itself fails or the\n\
+                  command line is wrong, 126 if the program cannot be executed, 127 if it cannot be found."
+)]
+pub struct Run {
+    /// Print a line on standard error for each change of state, with the connection and the cause
+    #[arg(long)]
+    pub trace: bool,
+    /// Write all packets to FILE (pcapng)
+    #[arg(long, value_name = "FILE.pcapng")]
+    pub capture: Option<PathBuf>,
+    /// At the end, print on standard error each connection, its bytes, how it ended and who ended it
+    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true,
+          default_missing_value = "text")]
+    pub summary: Option<Summary>,
+    /// Largest packet inside the namespace, in bytes, 576 to 65535; below 1280 the program has no IPv6
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MTU, value_parser = mtu)]
+    pub mtu: u16,
+    /// Do not make the host's loopback reachable at 10.0.2.2 and fd00::2
+    #[arg(long)]
+    pub no_host_loopback: bool,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    pub command: Vec<OsString>,
+}
+
+fn mtu(text: &str) -> Result<u16, String> {
+    let (least, most) = (MTU_RANGE.start(), MTU_RANGE.end());
+    let value = text.parse().ok().filter(|mtu| MTU_RANGE.contains(mtu));
+    value.ok_or_else(|| format!("it takes {least} to {most} bytes"))
+}
+
+/// Forms of the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Summary {
+    /// A table
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Shows the help that was asked for, or says in one line what is wrong with the command line.
+pub fn report(error: &clap::Error) -> ExitCode {
+    let help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if help {
+        // Standard output or error may be closed; there is nobody left to tell.
+        let _ = error.print();
+        let asked = error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILURE) };
+    }
+    let verb = std::env::args_os().nth(1);
+    let verb = verb.as_deref().and_then(|v| v.to_str()).filter(|v| ["demo", "run"].contains(v));
+    output::error(&one_line(error, verb));
+    ExitCode::from(if verb == Some("run") { crate::RUN_FAILURE } else { crate::FAILURE })
+}
+
+fn one_line(error: &clap::Error, verb: Option<&str>) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    };
+    let (argument, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
+    let valid = text(ContextKind::ValidValue);
+    let problem = match error.kind() {
+        ErrorKind::InvalidValue if value.is_empty() => format!("{argument} needs a value"),
+        ErrorKind::InvalidValue => format!("'{value}' is not valid for {argument}; it takes {valid}"),
+        ErrorKind::MissingRequiredArgument if verb == Some("run") => "no program given".to_owned(),
+        ErrorKind::InvalidSubcommand => {
+            format!("no such verb: '{}'; there are demo and run", text(ContextKind::InvalidSubcommand))
+        }
+        ErrorKind::UnknownArgument if verb == Some("run") && !argument.starts_with('-') => {
+            format!("unexpected '{argument}'; the program comes after '--'")
+        }
+        ErrorKind::UnknownArgument => match text(ContextKind::SuggestedArg) {
+            similar if similar.is_empty() => format!("unexpected argument '{argument}'"),
+            similar => format!("unexpected argument '{argument}'; did you mean '{similar}'?"),
+        },
+        _ => {
+            let rendered = error.to_string();
+            let first = rendered.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        }
+    };
+    let usage = match verb {
+        Some("run") => "lastack run [OPTIONS] -- PROGRAM [ARGS]...",
+        Some(_) => "lastack demo [OPTIONS] [SCENARIO]",
+        None => "lastack demo|run ...",
+    };
+    format!(
+        "{problem} (usage: {usage}; see 'lastack {}--help')",
+        verb.map_or(String::new(), |v| format!("{v} "))
+    )
+}

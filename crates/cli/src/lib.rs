@@ -1,0 +1,33 @@
+//! The command `lastack`, as a library: what the binary does, and the drawing of ladders, for tests and other tools.
+
+pub mod args;
+pub mod demo;
+pub mod output;
+pub mod run;
+
+use args::{Args, Verb};
+use clap::Parser as _;
+use std::process::ExitCode;
+
+/// Exit status for a command line that cannot be understood, or a file that cannot be written.
+pub const FAILURE: u8 = 2;
+/// The same for `run`, where 2 may be the program's own status (as `env` and `chroot` do).
+pub const RUN_FAILURE: u8 = 125;
+
+/// Does what the command line of this process says; gives the exit status.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return args::report(&error),
+    };
+    match args.verb {
+        Verb::Demo(demo) => match demo::main(&demo) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                output::error(&message);
+                ExitCode::from(FAILURE)
+            }
+        },
+        Verb::Run(run) => run::main(run),
+    }
+}

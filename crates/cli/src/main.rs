@@ -1,0 +1,7 @@
+//! The command `lastack`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lastack_cli::main()
+}

@@ -1,0 +1,6 @@
+//! The command `lastack` as its users meet it: arguments in, output and exit status out.
+
+mod demo;
+mod run;
+mod support;
+mod usage;

@@ -1,0 +1,380 @@
+//! Properties of all endings: nothing without an owner lasts, whatever happened before and whatever the peer does; no
+//! segment makes the stack panic; no state changes by an arrow that the table does not have.
+
+mod common;
+use common::*;
+use lastack_core::wire::tcp::Options;
+use lastack_core::{Counts, Error};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// One step of a schedule.
+#[derive(Clone, Debug)]
+enum Step {
+    Write(usize),
+    Read,
+    Shutdown(u8),
+    Option(u8),
+    Wait(u64),
+    /// A segment: flags, where SEQ lies, where ACK lies, bytes of text, window, stamp.
+    Segment(&'static str, i64, i64, usize, u16, Option<i32>),
+    /// The peer acknowledges all it saw.
+    AckAll,
+    Icmp(&'static str, i64),
+    /// Any bytes at all.
+    Bytes(Vec<u8>),
+}
+
+const FLAGS: &[&str] = &[
+    "",
+    "ACK",
+    "ACK",
+    "ACK",
+    "FIN,ACK",
+    "FIN,ACK",
+    "FIN",
+    "SYN",
+    "SYN,ACK",
+    "RST",
+    "RST,ACK",
+    "SYN,FIN",
+    "SYN,RST",
+    "FIN,PSH,URG",
+    "ACK,URG",
+    "SYN,FIN,RST,PSH,ACK,URG",
+];
+
+fn segment() -> impl Strategy<Value = Step> {
+    let place = prop_oneof![
+        6 => select(&[-2i64, -1, 0, 0, 0, 0, 1, 2, 5, 6, 100][..]),
+        1 => select(&[65_534i64, 65_535, 65_536, 300_000, 1 << 31, -300_000][..]),
+        1 => any::<i32>().prop_map(i64::from),
+    ];
+    let ack = prop_oneof![
+        6 => select(&[-1i64, 0, 0, 1, 1, 2, 5, 6, 100, 101][..]),
+        1 => any::<i32>().prop_map(i64::from),
+    ];
+    let len = select(&[0usize, 0, 0, 0, 1, 5, 100, 1460][..]);
+    let window = select(&[0u16, 1, 5, 100, 65_535, 65_535][..]);
+    let stamp = select(&[None, None, Some(0), Some(-1), Some(-1_000_000), Some(1_000_000)][..]);
+    (select(FLAGS), place, ack, len, window, stamp)
+        .prop_map(|(flags, seq, ack, len, window, stamp)| Step::Segment(flags, seq, ack, len, window, stamp))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => select(&[1usize, 5, 100, 5000][..]).prop_map(Step::Write),
+        1 => Just(Step::Read),
+        1 => (0u8..3).prop_map(Step::Shutdown),
+        1 => (0u8..8).prop_map(Step::Option),
+        2 => select(&[1u64, 40, 200, 1000, 61_000, 130_000][..]).prop_map(Step::Wait),
+        8 => segment(),
+        2 => Just(Step::AckAll),
+        1 => (select(&["port", "host", "ttl", "big"][..]), -1i64..3).prop_map(|(kind, seq)| Step::Icmp(kind, seq)),
+        1 => proptest::collection::vec(any::<u8>(), 0..80).prop_map(Step::Bytes),
+    ]
+}
+
+/// How much of its sequence space the stack was seen to use.
+fn seen(rig: &Rig) -> i64 {
+    let ends = rig.sent.iter().map(|sent| {
+        let controls =
+            u32::from(sent.flags.contains(Flags::FIN)) + u32::from(sent.flags.contains(Flags::SYN));
+        i64::from(sent.rel_seq) + sent.payload.len() as i64 + i64::from(controls)
+    });
+    ends.filter(|end| (0..1 << 20).contains(end)).max().unwrap_or(0)
+}
+
+/// What the peer would acknowledge next, from the last ACK of the stack.
+fn expected(rig: &Rig) -> i64 {
+    let acks =
+        rig.sent.iter().filter(|sent| sent.flags.contains(Flags::ACK)).map(|sent| i64::from(sent.rel_ack));
+    acks.filter(|ack| (0..1 << 20).contains(ack)).max().unwrap_or(0)
+}
+
+fn take(rig: &mut Rig, step: &Step) {
+    match step {
+        Step::Write(n) => {
+            if rig.socket.is_some() {
+                let _ = rig.write(&vec![b'x'; *n]);
+            }
+        }
+        Step::Read => {
+            if rig.socket.is_some() {
+                let _ = rig.read();
+            }
+        }
+        Step::Shutdown(how) => {
+            let how = [Shutdown::Read, Shutdown::Write, Shutdown::Both][usize::from(*how)];
+            if rig.socket.is_some() {
+                let _ = rig.shutdown(how);
+            }
+        }
+        Step::Option(which) => {
+            let option = match which {
+                0 => TcpOption::Linger(Some(Duration::ZERO)),
+                1 => TcpOption::Linger2(Some(s(100))),
+                2 => TcpOption::Linger2(None),
+                3 => TcpOption::UserTimeout(s(3)),
+                4 => TcpOption::KeepAlive(true),
+                5 => TcpOption::KeepIdle(s(1)),
+                6 => TcpOption::Cork(true),
+                _ => TcpOption::NoDelay(true),
+            };
+            if rig.socket.is_some() {
+                rig.option(option);
+            }
+        }
+        Step::Wait(time) => rig.advance(ms(*time)),
+        Step::Segment(flags, seq, ack, len, window, stamp) => {
+            let mut spec = seg(flags, *seq, *ack).len(*len).win(*window);
+            if let Some(stamp) = stamp {
+                spec.options = Some(Options {
+                    timestamps: Some((rig.peer_ts().wrapping_add(*stamp as u32), rig.ts_echo)),
+                    mss: spec.flags.contains(Flags::SYN).then_some(100),
+                    ..Options::default()
+                });
+            }
+            rig.inject(spec);
+        }
+        Step::AckAll => {
+            let (seq, ack) = (expected(rig), seen(rig));
+            rig.inject(seg("ACK", seq, ack));
+        }
+        Step::Icmp(kind, seq) => rig.icmp(kind, 900, *seq),
+        Step::Bytes(bytes) => rig.inject_packet(bytes),
+    }
+}
+
+/// What the peer does after the application has let go.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    Silent,
+    /// Acknowledges what was received, with this window; never closes.
+    OnlyAcks(u16),
+    /// Sends the same garbage once a second; it acknowledges nothing new.
+    Garbage,
+}
+
+/// Orphans, FIN_WAIT_2 and TIME_WAIT one after the other, each with a last timer of 120 s on its way.
+const BOUND: Duration = s(900);
+
+fn let_go(rig: &mut Rig, abort: bool) {
+    if let Some(h) = rig.socket.take() {
+        if abort {
+            rig.stack.tcp_abort(rig.now, h);
+        } else {
+            rig.stack.tcp_close(rig.now, h);
+        }
+    }
+    if let Some(h) = rig.listener.take() {
+        rig.stack.tcp_close(rig.now, h);
+    }
+    rig.pump();
+}
+
+fn outlast(rig: &mut Rig, peer: Peer, garbage: &[Step]) {
+    let end = rig.now + BOUND;
+    let mut n = 0;
+    while rig.now < end && rig.stack.counts() != Counts::default() {
+        match peer {
+            Peer::Silent => {}
+            Peer::OnlyAcks(window) => {
+                if !rig.sent.is_empty() {
+                    let (seq, ack) = (expected(rig), seen(rig));
+                    rig.sent.clear();
+                    rig.inject(seg("ACK", seq, ack).win(window));
+                }
+            }
+            Peer::Garbage => {
+                if let Some(step) = garbage.get(n % garbage.len().max(1)) {
+                    take(rig, step);
+                }
+                n += 1;
+                rig.sent.clear();
+            }
+        }
+        rig.advance(s(1));
+    }
+    // What a stranger opened needs a listener, and there is none.
+    assert_eq!(rig.stack.counts(), Counts::default(), "{peer:?}: left behind after {BOUND:?}");
+    rig.advance(s(31));
+    assert!(rig.stack.is_idle());
+    assert_eq!(rig.stack.next_timeout(), None);
+}
+
+fn setups() -> impl Strategy<Value = Setup> {
+    select(vec![Setup::default(), Setup::v6(), Setup::modern()])
+        .prop_map(|setup| setup.with(|config| config.tcp.time_wait_restarts = Some(2)))
+}
+
+/// `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig { cases: asked.unwrap_or(600), failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn what_nobody_owns_ends(
+        setup in setups(),
+        start in select(&Start::ALL[..]),
+        steps in proptest::collection::vec(step(), 0..12),
+        abort in any::<bool>(),
+        peer in select(&[
+            Peer::Silent, Peer::OnlyAcks(65_535), Peer::OnlyAcks(0), Peer::OnlyAcks(1), Peer::Garbage,
+        ][..]),
+        garbage in proptest::collection::vec(segment(), 1..5),
+    ) {
+        let mut rig = start.rig(setup);
+        for step in &steps {
+            take(&mut rig, step);
+        }
+        let_go(&mut rig, abort);
+        outlast(&mut rig, peer, &garbage);
+    }
+
+    #[test]
+    fn no_schedule_makes_the_stack_panic_or_take_an_illegal_arrow(
+        setup in setups(),
+        start in select(&Start::ALL[..]),
+        steps in proptest::collection::vec(step(), 0..60),
+    ) {
+        let mut rig = start.rig(setup);
+        if rig.listener.is_none() && start == Start::Nothing {
+            rig.listen(4);
+        }
+        for step in &steps {
+            take(&mut rig, step);
+            if rig.socket.is_none() && let Some(h) = rig.listener {
+                rig.socket = rig.stack.tcp_accept(h).ok();
+            }
+        }
+        prop_assert_eq!(rig.stack.counters().illegal_transitions, 0);
+        prop_assert_eq!(rig.stack.counters().stale_handles, 0);
+    }
+
+    #[test]
+    fn a_reset_is_never_answered_but_by_a_limited_ack(
+        setup in setups(),
+        start in select(&Start::ALL[..]),
+        seq in -3i64..400_000,
+        ack in -3i64..5,
+        len in 0usize..3,
+        both in any::<bool>(),
+    ) {
+        // P6. SYN_SENT may repeat its SYN.
+        let mut rig = start.rig(setup);
+        rig.inject(seg(if both { "RST,ACK" } else { "RST" }, seq, ack).len(len));
+        for sent in &rig.sent {
+            let bare_ack = sent.flags == Flags::ACK && sent.payload.is_empty();
+            prop_assert!(bare_ack || (start == Start::SynSent && sent.flags == Flags::SYN), "{}", sent);
+        }
+        prop_assert!(rig.sent.len() <= 1);
+    }
+
+    #[test]
+    fn read_gives_text_then_an_end_and_never_text_again(
+        setup in setups(),
+        steps in proptest::collection::vec(step(), 0..40),
+    ) {
+        // P10.
+        let mut rig = Start::Established.rig(setup);
+        let mut ended = false;
+        let mut dead = false;
+        for step in &steps {
+            take(&mut rig, step);
+            let shut_by_us = matches!(step, Step::Shutdown(0 | 2));
+            match rig.read() {
+                Ok(text) if text.is_empty() => ended |= !shut_by_us && rig.app_state() == State::Closed,
+                Ok(_) => prop_assert!(!ended, "text after the end"),
+                Err(Error::WouldBlock) => prop_assert!(!ended),
+                Err(_) => ended = true,
+            }
+            match rig.write(b"y") {
+                Ok(_) => prop_assert!(!dead, "written after EPIPE"),
+                Err(Error::BrokenPipe) => dead = true,
+                Err(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn text_written_before_close_arrives_once_and_whole_or_the_peer_sees_an_error(
+        seed in any::<u64>(),
+        loss in 0u64..30,
+        amount in 1usize..30_000,
+        reply in 0usize..3000,
+        server_first in any::<bool>(),
+    ) {
+        // P4, P5: two stacks, a line that loses, repeats and reorders.
+        let mut pair = Pair::new(&lastack_core::Config::default(), ms(5));
+        let (client, listener, server) = pair.connected_with_listener();
+        let mut random = seed | 1;
+        pair.rule(move |_| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            match random % 100 {
+                n if n < loss => Fate::Drop,
+                n if n < loss + 5 => Fate::Delay(ms(random % 50)),
+                n if n < loss + 10 => Fate::Duplicate(ms(random % 50)),
+                _ => Fate::Deliver,
+            }
+        });
+        let text: Vec<u8> = (0..amount).map(|i| (i % 251) as u8).collect();
+        let back: Vec<u8> = (0..reply).map(|i| (i % 241) as u8).collect();
+        let now = pair.now;
+        prop_assert_eq!(pair.a.tcp_write(now, client, &text), Ok(amount));
+        if reply > 0 {
+            prop_assert_eq!(pair.b.tcp_write(now, server, &back), Ok(reply));
+        }
+        let mut open = [true, true];
+        let mut received = [Vec::new(), Vec::new()];
+        let mut ended = [false, false];
+        let mut failed = [false, false];
+        if server_first {
+            pair.b.tcp_shutdown(now, server, Shutdown::Write).unwrap();
+        } else {
+            pair.a.tcp_shutdown(now, client, Shutdown::Write).unwrap();
+        }
+        for _ in 0..40_000 {
+            for (i, side, h) in [(0, Side::A, client), (1, Side::B, server)] {
+                let mut buf = [0; 4096];
+                let now = pair.now;
+                while open[i] && !ended[i] {
+                    match pair.stack(side).tcp_read(now, h, &mut buf) {
+                        Ok(0) => {
+                            ended[i] = true;
+                            pair.stack(side).tcp_close(now, h);
+                            open[i] = false;
+                        }
+                        Ok(n) => received[i].extend_from_slice(&buf[..n]),
+                        Err(Error::WouldBlock) => break,
+                        Err(_) => {
+                            failed[i] = true;
+                            ended[i] = true;
+                            pair.stack(side).tcp_close(now, h);
+                            open[i] = false;
+                        }
+                    }
+                }
+            }
+            if ended == [true, true] {
+                break;
+            }
+            pair.run(ms(100));
+        }
+        prop_assert_eq!(ended, [true, true], "it never ends");
+        prop_assert!(text.starts_with(&received[1]) && back.starts_with(&received[0]));
+        prop_assert!(failed[1] || received[1] == text, "{} of {amount} bytes, then an end of file", received[1].len());
+        prop_assert!(failed[0] || received[0] == back);
+        let now = pair.now;
+        pair.b.tcp_close(now, listener);
+        pair.run(BOUND);
+        prop_assert_eq!(pair.a.counts(), Counts::default());
+        prop_assert_eq!(pair.b.counts(), Counts::default());
+    }
+}

@@ -1,0 +1,32 @@
+//! Runs a program through the library, for the tests and for trying things out: a small `lastack run`.
+//!
+//! `gateway-test [--mtu N] [--trace] [--summary] [--summary=json] [--capture FILE] [--no-host-loopback] -- PROGRAM ARGS...`
+
+use std::process::exit;
+
+use lastack_gateway::{RunOptions, SummaryFormat, run};
+
+fn main() {
+    let mut args = std::env::args_os().skip(1);
+    let mut options = RunOptions::new("", [""; 0]);
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--") => break,
+            Some("--mtu") => {
+                options.mtu = args.next().and_then(|mtu| mtu.to_str()?.parse().ok()).unwrap_or(0)
+            }
+            Some("--trace") => options.trace = true,
+            Some("--summary") => options.summary = Some(SummaryFormat::Text),
+            Some("--summary=json") => options.summary = Some(SummaryFormat::Json),
+            Some("--capture") => options.capture = args.next().map(Into::into),
+            Some("--no-host-loopback") => options.host_loopback = false,
+            _ => {
+                eprintln!("unknown option {}", arg.display());
+                exit(2);
+            }
+        }
+    }
+    options.program = args.next().unwrap_or_default();
+    options.args = args.collect();
+    exit(run(options));
+}

@@ -1,0 +1,111 @@
+//! The addresses that a program inside sees, and where each leads.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The program's own IPv4 address.
+pub const PROGRAM_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+/// Length of the IPv4 network's prefix.
+pub const PREFIX_V4: u8 = 24;
+/// The gateway: the host's loopback, unless it is closed.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+/// The name server: port 53 leads to the host's first one.
+pub const DNS_V4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+/// The program's own IPv6 address.
+pub const PROGRAM_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x15);
+/// Length of the IPv6 network's prefix.
+pub const PREFIX_V6: u8 = 64;
+/// The gateway over IPv6.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+
+/// Port of the name service.
+const DNS_PORT: u16 = 53;
+
+/// Which destinations inside mean what on the host.
+#[derive(Clone, Debug)]
+pub struct AddressMap {
+    /// [`GATEWAY_V4`] and [`GATEWAY_V6`] lead to the host's `127.0.0.1` and `::1`.
+    pub host_loopback: bool,
+    /// Where port 53 of [`DNS_V4`] leads. `None`: refused.
+    pub name_server: Option<SocketAddr>,
+}
+
+/// Where a destination leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To this address, from the host.
+    Host(SocketAddr),
+    /// The gateway itself is meant and offers nothing there: refused.
+    Refused,
+    /// An address that never comes over a network: the host's own loopback under its own name, or none at all. It must
+    /// not reach the host by this way.
+    Martian,
+}
+
+impl AddressMap {
+    /// Where `destination`, as the program named it, leads.
+    #[must_use]
+    pub fn target(&self, destination: SocketAddr) -> Target {
+        let port = destination.port();
+        match destination.ip() {
+            IpAddr::V4(GATEWAY_V4) if self.host_loopback => Target::Host((Ipv4Addr::LOCALHOST, port).into()),
+            IpAddr::V6(GATEWAY_V6) if self.host_loopback => Target::Host((Ipv6Addr::LOCALHOST, port).into()),
+            IpAddr::V4(DNS_V4) if port == DNS_PORT => self.name_server.map_or(Target::Refused, Target::Host),
+            IpAddr::V4(GATEWAY_V4 | DNS_V4) | IpAddr::V6(GATEWAY_V6) => Target::Refused,
+            ip if is_martian(ip) => Target::Martian,
+            _ => Target::Host(destination),
+        }
+    }
+}
+
+/// Linux takes a connect to the unspecified address for one to loopback.
+fn is_martian(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(host_loopback: bool) -> AddressMap {
+        AddressMap { host_loopback, name_server: Some("192.0.2.53:53".parse().unwrap()) }
+    }
+
+    fn target(map: &AddressMap, destination: &str) -> Target {
+        map.target(destination.parse().unwrap())
+    }
+
+    #[test]
+    fn gateway_leads_to_the_hosts_loopback() {
+        let map = map(true);
+        assert_eq!(target(&map, "10.0.2.2:80"), Target::Host("127.0.0.1:80".parse().unwrap()));
+        assert_eq!(target(&map, "[fd00::2]:80"), Target::Host("[::1]:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn closed_loopback_is_refused_under_every_name() {
+        let map = map(false);
+        assert_eq!(target(&map, "10.0.2.2:80"), Target::Refused);
+        assert_eq!(target(&map, "[fd00::2]:80"), Target::Refused);
+        for name in
+            ["127.0.0.1:80", "127.8.8.8:80", "0.0.0.0:80", "[::1]:80", "[::]:80", "[::ffff:127.0.0.1]:80"]
+        {
+            assert_eq!(target(&map, name), Target::Martian, "{name}");
+        }
+    }
+
+    #[test]
+    fn name_service_leads_to_the_hosts_server() {
+        assert_eq!(target(&map(false), "10.0.2.3:53"), Target::Host("192.0.2.53:53".parse().unwrap()));
+        assert_eq!(target(&map(false), "10.0.2.3:54"), Target::Refused);
+        let without = AddressMap { host_loopback: true, name_server: None };
+        assert_eq!(target(&without, "10.0.2.3:53"), Target::Refused);
+    }
+
+    #[test]
+    fn other_destinations_stay_as_they_are() {
+        for name in ["192.0.2.1:443", "10.0.2.7:1", "[2001:db8::1]:443"] {
+            assert_eq!(target(&map(true), name), Target::Host(name.parse().unwrap()), "{name}");
+        }
+    }
+}

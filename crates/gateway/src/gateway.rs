@@ -1,0 +1,168 @@
+//! A stack that stands for every address behind a device, and the host's sockets behind it.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastack::device::Device;
+use lastack::tokio::{TcpListener, UdpSocket};
+use lastack::{Cidr, Config, Host, Route};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use crate::activity::Activity;
+use crate::addresses::{AddressMap, GATEWAY_V4, GATEWAY_V6, PREFIX_V4, PREFIX_V6};
+use crate::options::{GatewayOptions, Limits};
+use crate::summary::{Ledger, Report, count};
+use crate::trace::{Trace, Warning, say, transition};
+use crate::{tcp, udp};
+
+/// Pause between two looks while the gateway waits for the last data.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+/// When nothing has moved for so long, and nothing waits for the host, whoever still holds connections is not about to
+/// finish them.
+const DRAIN_QUIET: Duration = Duration::from_millis(500);
+
+/// What all connections of a gateway share.
+pub(crate) struct Shared {
+    pub(crate) host: Host,
+    pub(crate) addresses: AddressMap,
+    pub(crate) limits: Limits,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) ledger: Ledger,
+    pub(crate) trace: Trace,
+    pub(crate) connections_full: Warning,
+    pub(crate) shortage: Warning,
+}
+
+/// Ends the TCP connections that arrive on a device, carries each on over a socket of the host, and carries UDP.
+///
+/// A connection is answered only when the host's has been: what refuses there refuses here. However one side ends is how
+/// the other side sees it end.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    tcp: [TcpListener; 2],
+    udp: [UdpSocket; 2],
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("host", &self.shared.host).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Starts a stack over `device`. Nothing is carried before [`run`](Self::run).
+    ///
+    /// # Errors
+    /// Those of [`HostBuilder::start`](lastack::HostBuilder::start).
+    pub fn new(device: impl Device + Send + 'static, options: GatewayOptions) -> io::Result<Self> {
+        let GatewayOptions { addresses, limits, trace, records } = options;
+        let host = Host::builder().config(config(&limits)?).device(device).name("lastack-gateway").start()?;
+        let trace = Trace::new(trace);
+        if trace.is_on() {
+            host.trace(transition);
+        }
+        let any: [SocketAddr; 2] = [(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()];
+        let tcp = [
+            tcp::listen(&host, any[0], limits.max_pending)?,
+            tcp::listen(&host, any[1], limits.max_pending)?,
+        ];
+        let udp =
+            [UdpSocket::bind_any_port(&host, any[0].ip())?, UdpSocket::bind_any_port(&host, any[1].ip())?];
+        let shared = Shared {
+            slots: Arc::new(Semaphore::new(limits.max_connections)),
+            activity: Arc::default(),
+            ledger: Ledger::new(if records { limits.max_records } else { 0 }),
+            trace,
+            connections_full: Warning::new(),
+            shortage: Warning::new(),
+            host,
+            addresses,
+            limits,
+        };
+        Ok(Self { shared: Arc::new(shared), tcp, udp })
+    }
+
+    /// The stack.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.shared.host
+    }
+
+    /// Carries connections and datagrams until `stop`; then waits until what the program has sent was passed on, for at
+    /// most [`Limits::drain`]; then cuts what is left, and ends the stack. Needs a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<Report> {
+        let Self { shared, tcp: [tcp4, tcp6], udp: [udp4, udp6] } = self;
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(tcp::serve(Arc::clone(&shared), tcp4));
+        tasks.spawn(tcp::serve(Arc::clone(&shared), tcp6));
+        tasks.spawn(udp::serve(Arc::clone(&shared), udp4));
+        tasks.spawn(udp::serve(Arc::clone(&shared), udp6));
+        let failure = tokio::select! {
+            () = stop => None,
+            // They end only when the stack does.
+            Some(ended) = tasks.join_next() => Some(ended.map_or_else(io::Error::other, |error| error)),
+        };
+        if failure.is_none() {
+            drain(&shared).await;
+        }
+        let blocked = shared.activity.read().blocked;
+        if blocked > 0 {
+            let limit = shared.limits.drain.as_secs_f32();
+            say(format_args!(
+                "{} did not take all that the program had sent within {limit} s; reset",
+                count(blocked, "connection")
+            ));
+        }
+        shared.activity.leave();
+        tasks.shutdown().await;
+        let closed = shared.host.close_async(Duration::ZERO).await;
+        match failure {
+            Some(error) => Err(closed.failure.map_or(error, io::Error::other)),
+            None => Ok(shared.ledger.take()),
+        }
+    }
+}
+
+/// Waits for the data that a program left behind when it ended.
+async fn drain(shared: &Shared) {
+    let until = Instant::now() + shared.limits.drain;
+    let mut last = shared.activity.read();
+    let mut moved = Instant::now();
+    while Instant::now() < until {
+        sleep(DRAIN_LOOK).await;
+        let now = shared.activity.read();
+        if now.unfinished == 0 {
+            return;
+        }
+        if now != last {
+            (last, moved) = (now, Instant::now());
+        }
+        if now.blocked == 0 && moved.elapsed() >= DRAIN_QUIET {
+            return;
+        }
+    }
+}
+
+/// The stack's configuration: every address is its own, everything is behind the device.
+fn config(limits: &Limits) -> io::Result<Config> {
+    let cidr = |address: IpAddr, prefix| Cidr::new(address, prefix).map_err(io::Error::other);
+    let everything = |address| Ok::<_, io::Error>(Route { to: cidr(address, 0)?, source: None });
+    let mut config = Config {
+        addresses: vec![cidr(GATEWAY_V4.into(), PREFIX_V4)?, cidr(GATEWAY_V6.into(), PREFIX_V6)?],
+        routes: vec![everything(Ipv4Addr::UNSPECIFIED.into())?, everything(Ipv6Addr::UNSPECIFIED.into())?],
+        any_address: true,
+        ..Config::default()
+    };
+    config.tcp.max_syn_backlog = limits.max_pending as usize;
+    config.tcp.somaxconn = limits.max_pending as usize;
+    Ok(config)
+}

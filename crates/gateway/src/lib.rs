@@ -1,0 +1,35 @@
+//! Carries the connections that arrive on a device on over sockets of the host, with every ending as it was.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`run()`] | a program in a network namespace of its own, whose whole network is lastack |
+//! | [`Gateway`] | the carrier of TCP and UDP, over any device |
+//! | [`addresses`] | what the program sees at which address |
+//! | [`summary`] | what became of each connection |
+//! | [`namespace`] | the namespace: names and bounds |
+//!
+//! A connection of the program is answered only when the connection to its destination has been made: a refusal is a
+//! refusal, an unreachable host is unreachable, and a time-out is the program's own. After that each side's end of
+//! stream, reset and failure is passed on as the same thing, behind the bytes that came before it.
+
+mod activity;
+pub mod addresses;
+mod dial;
+mod gateway;
+mod host_socket;
+pub mod namespace;
+mod options;
+mod program;
+mod resolv;
+mod run;
+pub mod summary;
+mod sys;
+mod tcp;
+mod trace;
+mod udp;
+
+pub use gateway::Gateway;
+pub use options::{DEFAULT_MTU, GatewayOptions, Limits, MTU_RANGE, RunOptions, SummaryFormat};
+pub use program::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
+pub use run::run;
+pub use summary::Report;

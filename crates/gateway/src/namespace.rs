@@ -1,0 +1,111 @@
+//! A network and a mount namespace of the program's own.
+//!
+//! A thread enters the namespaces; what it starts lives in them. They have no name and no file: they are gone with the
+//! last process in them and the last descriptor of the interface.
+
+mod netlink;
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use lastack_device::tun::{Tun, TunOptions};
+use netlink_packet_route::AddressFamily;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::net::if_::if_nametoindex;
+use nix::sched::{CloneFlags, unshare};
+
+use crate::addresses::{PREFIX_V4, PREFIX_V6, PROGRAM_V4, PROGRAM_V6};
+use netlink::Netlink;
+
+/// Name of the interface that the program sees.
+pub const INTERFACE: &str = "lastack0";
+/// Smallest MTU that IPv6 works with (RFC 8200 section 5); below it the program has IPv4 only.
+pub const MIN_MTU_V6: u16 = 1280;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// A directory that is hidden for a moment, in the private mount namespace, to make a file that lies nowhere else: the
+/// first that is there.
+const SCRATCH: [&str; 3] = ["/tmp", "/run", "/proc"];
+
+/// What the namespaces are given.
+#[derive(Clone, Debug)]
+pub(crate) struct Inside {
+    /// MTU of the interface in bytes.
+    pub(crate) mtu: u16,
+    /// Text of `/etc/resolv.conf`.
+    pub(crate) resolv_conf: String,
+}
+
+/// Puts the calling thread, and what it starts from now on, into new namespaces with a loopback and the interface
+/// [`INTERFACE`], and returns the other end of that. The thread must not be used for anything outside afterwards.
+///
+/// # Errors
+/// Those of the kernel, with what was being done.
+pub(crate) fn enter(inside: &Inside) -> io::Result<Tun> {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+        .map_err(|error| explain("make network and mount namespaces (this needs root)", error.into()))?;
+    // The host's later mounts still show inside; ours don't show outside.
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
+        .map_err(|error| explain("make mounts private", error.into()))?;
+    if Path::new(RESOLV_CONF).exists() {
+        replace_file(RESOLV_CONF, &inside.resolv_conf)
+            .map_err(|error| explain("replace /etc/resolv.conf", error))?;
+    }
+    network(inside)
+}
+
+fn network(inside: &Inside) -> io::Result<Tun> {
+    let netlink = Netlink::open().map_err(|error| explain("open rtnetlink", error))?;
+    let loopback = index("lo")?;
+    netlink.up(loopback).map_err(|error| explain("bring lo up", error))?;
+    let ipv6 = inside.mtu >= MIN_MTU_V6 && Path::new("/proc/sys/net/ipv6").exists();
+    let tun = Tun::open(&TunOptions {
+        name: Some(INTERFACE.to_owned()),
+        mtu: Some(inside.mtu),
+        ipv4: Some((PROGRAM_V4, PREFIX_V4)),
+        ipv6: if ipv6 { vec![(PROGRAM_V6, PREFIX_V6)] } else { Vec::new() },
+        up: false,
+        offloads: true,
+    })?;
+    let interface = index(INTERFACE)?;
+    if ipv6 {
+        netlink
+            .no_link_local(interface)
+            .map_err(|error| explain("switch link-local addresses off", error))?;
+    }
+    netlink.up(interface).map_err(|error| explain("bring the interface up", error))?;
+    netlink
+        .default_route(AddressFamily::Inet, interface)
+        .map_err(|error| explain("add the IPv4 default route", error))?;
+    if ipv6 {
+        netlink
+            .default_route(AddressFamily::Inet6, interface)
+            .map_err(|error| explain("add the IPv6 default route", error))?;
+    }
+    Ok(tun)
+}
+
+fn index(interface: &str) -> io::Result<u32> {
+    if_nametoindex(interface).map_err(|error| explain(&format!("find interface {interface}"), error.into()))
+}
+
+/// Puts a file of this text over `path`, in this mount namespace only.
+fn replace_file(path: &str, text: &str) -> io::Result<()> {
+    let scratch = SCRATCH.into_iter().find(|directory| Path::new(directory).is_dir()).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, "none of /tmp, /run and /proc is a directory")
+    })?;
+    mount(Some("tmpfs"), scratch, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755"))?;
+    let file = format!("{scratch}/file");
+    let placed = fs::write(&file, text).and_then(|()| {
+        mount(Some(file.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .map_err(io::Error::from)
+    });
+    // The file stays where it was put.
+    umount2(scratch, MntFlags::MNT_DETACH)?;
+    placed
+}
+
+fn explain(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {what}: {error}"))
+}

@@ -1,0 +1,110 @@
+//! What a gateway and a run are told.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::addresses::AddressMap;
+
+/// Smallest and largest MTU of the program's interface, in bytes.
+pub const MTU_RANGE: std::ops::RangeInclusive<u16> = 576..=65535;
+/// MTU of the program's interface unless another is asked for, in bytes.
+pub const DEFAULT_MTU: u16 = 65520;
+
+/// Bounds on what a gateway holds. What is over them waits outside: a SYN gets no answer and is repeated, a datagram
+/// pushes the flow out that has been idle the longest.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// TCP connections at once, those that are being dialled included. Each has one descriptor. Default 16,384.
+    pub max_connections: usize,
+    /// Requests to connect that wait for a decision. 1..=4096. Default 4096.
+    pub max_pending: u32,
+    /// UDP flows (source and destination) at once. Each has one descriptor. Default 1024.
+    pub max_udp_flows: usize,
+    /// How long a UDP flow to port 53 may be idle. Default 30 s.
+    pub dns_idle: Duration,
+    /// How long any other UDP flow may be idle. Default 180 s (RFC 4787 says at least 2 minutes).
+    pub udp_idle: Duration,
+    /// After a reset on one side: how long the bytes before it may take to be delivered on the other. Default 10 s.
+    pub reset_grace: Duration,
+    /// When the gateway stops: how long what the program has sent may take to be passed on. Default 10 s.
+    pub drain: Duration,
+    /// Ended connections and flows that are kept for the summary; more are counted only. Default 100,000.
+    pub max_records: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 16_384,
+            max_pending: 4096,
+            max_udp_flows: 1024,
+            dns_idle: Duration::from_secs(30),
+            udp_idle: Duration::from_secs(180),
+            reset_grace: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+            max_records: 100_000,
+        }
+    }
+}
+
+/// How a [`Gateway`](crate::Gateway) behaves.
+#[derive(Clone, Debug)]
+pub struct GatewayOptions {
+    /// Where destinations lead.
+    pub addresses: AddressMap,
+    /// Bounds.
+    pub limits: Limits,
+    /// Write a line on standard error for each change of state, and for what happens on the host's side.
+    pub trace: bool,
+    /// Keep a record of each connection and flow for [`Report`](crate::Report).
+    pub records: bool,
+}
+
+/// Form of the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SummaryFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object on one line.
+    Json,
+}
+
+/// What [`run`](crate::run) does.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The program: a path, or a name that is looked up in `PATH`.
+    pub program: OsString,
+    /// Its arguments, without its name.
+    pub args: Vec<OsString>,
+    /// MTU of the program's interface in bytes, in [`MTU_RANGE`]. Below 1280 the program has no IPv6. Default
+    /// [`DEFAULT_MTU`].
+    pub mtu: u16,
+    /// The host's loopback is reached at `10.0.2.2` and `fd00::2`. Default true.
+    pub host_loopback: bool,
+    /// Write a line on standard error for each change of state. Default false.
+    pub trace: bool,
+    /// Write a summary on standard error at the end. Default none.
+    pub summary: Option<SummaryFormat>,
+    /// Write all packets to this file (pcapng). Default none.
+    pub capture: Option<PathBuf>,
+    /// Bounds. Lowered where the process may not open as many files.
+    pub limits: Limits,
+}
+
+impl RunOptions {
+    /// The defaults for this program.
+    #[must_use]
+    pub fn new(program: impl Into<OsString>, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self {
+            program: program.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            mtu: DEFAULT_MTU,
+            host_loopback: true,
+            trace: false,
+            summary: None,
+            capture: None,
+            limits: Limits::default(),
+        }
+    }
+}

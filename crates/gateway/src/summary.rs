@@ -1,0 +1,273 @@
+//! What became of each connection and flow.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Whose doing something was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Party {
+    /// The program inside.
+    Program,
+    /// The server, or the host's kernel in its place.
+    Host,
+    /// The gateway: a limit, a rule, its own end.
+    Gateway,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Both sides ended their streams.
+    Graceful,
+    /// A reset, which was passed on.
+    Reset,
+    /// Given up by a timer.
+    TimedOut,
+    /// Refused with a reset.
+    Refused,
+    /// Refused as unreachable.
+    Unreachable,
+    /// Not answered: the program's own time-out decides.
+    Unanswered,
+    /// Still open when the gateway stopped.
+    Cut,
+}
+
+/// One TCP connection.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConnectionRecord {
+    /// Its number, as in the trace.
+    pub number: u32,
+    /// The program's address.
+    pub source: SocketAddr,
+    /// The destination that the program named.
+    pub destination: SocketAddr,
+    /// Where that led from the host, if anywhere.
+    pub target: Option<SocketAddr>,
+    /// Bytes of the program that were passed on.
+    pub bytes_out: u64,
+    /// Bytes for the program that were passed on.
+    pub bytes_in: u64,
+    /// From the request to the end.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub duration: Duration,
+    /// How it ended.
+    pub end: End,
+    /// Who ended first.
+    pub ended_by: Party,
+    /// The error behind the end, if there was one.
+    pub error: Option<String>,
+    /// Everything sent before a reset arrived before it.
+    pub delivered: bool,
+}
+
+/// One UDP flow.
+#[derive(Clone, Debug, Serialize)]
+pub struct FlowRecord {
+    /// The program's address.
+    pub source: SocketAddr,
+    /// The destination that the program named.
+    pub destination: SocketAddr,
+    /// Where that led from the host, if anywhere.
+    pub target: Option<SocketAddr>,
+    /// Datagrams of the program that were passed on, and their bytes.
+    pub datagrams_out: u64,
+    /// See `datagrams_out`.
+    pub bytes_out: u64,
+    /// Datagrams for the program that were passed on, and their bytes.
+    pub datagrams_in: u64,
+    /// See `datagrams_in`.
+    pub bytes_in: u64,
+    /// How often the host said that nobody takes them (ICMP port unreachable).
+    pub refused: u64,
+}
+
+/// What a gateway did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// TCP connections, in the order of their end.
+    pub connections: Vec<ConnectionRecord>,
+    /// UDP flows, in the order of their end.
+    pub udp_flows: Vec<FlowRecord>,
+    /// Connections and flows beyond [`Limits::max_records`](crate::Limits::max_records).
+    pub not_listed: u64,
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+impl Report {
+    /// As one JSON object, on one line.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // No map with odd keys and no writer that fails: nothing of this cannot be JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Program => "the program",
+            Self::Host => "the server",
+            Self::Gateway => "lastack",
+        })
+    }
+}
+
+impl fmt::Display for ConnectionRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, source, destination, bytes_out, bytes_in, duration, end, ended_by, .. } = self;
+        write!(f, "#{number} tcp {source} -> {destination}: {bytes_out} B out, {bytes_in} B in, ")?;
+        write!(f, "{:.3} s, ", duration.as_secs_f64())?;
+        match end {
+            End::Graceful => write!(f, "closed, {ended_by} first")?,
+            End::Reset => write!(f, "reset by {ended_by}")?,
+            End::TimedOut => write!(f, "timed out on the side of {ended_by}")?,
+            End::Refused => write!(f, "refused by {ended_by}")?,
+            End::Unreachable => write!(f, "unreachable, said by {ended_by}")?,
+            End::Unanswered => write!(f, "not answered by {ended_by}")?,
+            End::Cut => write!(f, "still open at the end, cut by {ended_by}")?,
+        }
+        if let Some(error) = &self.error {
+            write!(f, " ({error})")?;
+        }
+        if !self.delivered {
+            f.write_str("; not all that came before was delivered")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for FlowRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, destination, datagrams_out, bytes_out, datagrams_in, bytes_in, refused, .. } =
+            self;
+        write!(
+            f,
+            "udp {source} -> {destination}: {datagrams_out} datagrams ({bytes_out} B) out, \
+             {datagrams_in} ({bytes_in} B) in"
+        )?;
+        if *refused > 0 {
+            write!(f, ", {refused} times refused")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connections = count(self.connections.len(), "TCP connection");
+        write!(f, "{connections}, {}", count(self.udp_flows.len(), "UDP flow"))?;
+        if self.not_listed > 0 {
+            write!(f, ", {} more not listed", self.not_listed)?;
+        }
+        for connection in &self.connections {
+            write!(f, "\n  {connection}")?;
+        }
+        for flow in &self.udp_flows {
+            write!(f, "\n  {flow}")?;
+        }
+        Ok(())
+    }
+}
+
+/// "1 thing", "2 things".
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Where records are kept until the report.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    report: Mutex<Report>,
+    /// Records at the most; 0 keeps none and counts none.
+    room: usize,
+}
+
+impl Ledger {
+    pub(crate) fn new(room: usize) -> Self {
+        Self { report: Mutex::default(), room }
+    }
+
+    fn with(&self, add: impl FnOnce(&mut Report)) {
+        if self.room == 0 {
+            return;
+        }
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        if report.connections.len() + report.udp_flows.len() < self.room {
+            add(&mut report);
+        } else {
+            report.not_listed += 1;
+        }
+    }
+
+    pub(crate) fn connection(&self, record: ConnectionRecord) {
+        self.with(|report| report.connections.push(record));
+    }
+
+    pub(crate) fn flow(&self, record: FlowRecord) {
+        self.with(|report| report.udp_flows.push(record));
+    }
+
+    pub(crate) fn take(&self) -> Report {
+        std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: u32) -> ConnectionRecord {
+        ConnectionRecord {
+            number,
+            source: "10.0.2.15:40000".parse().unwrap(),
+            destination: "10.0.2.2:80".parse().unwrap(),
+            target: Some("127.0.0.1:80".parse().unwrap()),
+            bytes_out: 3,
+            bytes_in: 4,
+            duration: Duration::from_millis(1500),
+            end: End::Reset,
+            ended_by: Party::Host,
+            error: Some("connection reset".to_owned()),
+            delivered: false,
+        }
+    }
+
+    #[test]
+    fn records_beyond_the_limit_are_counted_only() {
+        let ledger = Ledger::new(2);
+        (0..5).for_each(|number| ledger.connection(record(number)));
+        let report = ledger.take();
+        assert_eq!((report.connections.len(), report.not_listed), (2, 3));
+    }
+
+    #[test]
+    fn json_names_end_and_party() {
+        let report = Report { connections: vec![record(7)], ..Report::default() };
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        let connection = &json["connections"][0];
+        assert_eq!(connection["end"], "reset");
+        assert_eq!(connection["ended_by"], "host");
+        assert_eq!(connection["seconds"], 1.5);
+        assert_eq!(connection["destination"], "10.0.2.2:80");
+        assert_eq!(json["not_listed"], 0);
+    }
+
+    #[test]
+    fn text_says_who_ended_it_and_what_was_lost() {
+        assert_eq!(
+            record(7).to_string(),
+            "#7 tcp 10.0.2.15:40000 -> 10.0.2.2:80: 3 B out, 4 B in, 1.500 s, reset by the server \
+             (connection reset); not all that came before was delivered"
+        );
+    }
+}

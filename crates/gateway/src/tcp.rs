@@ -1,0 +1,229 @@
+//! TCP: each connection is ended here and carried on over a socket of the host.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use lastack::core::IcmpUnreach;
+use lastack::tokio::{PendingConnection, TcpListener, TcpSocket, TcpStream};
+use lastack::{ConnectionId, Host, Refusal, RelayEnd, RelayOptions, RelayReport, Side, relay_with};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+
+use crate::activity::Share;
+use crate::addresses::Target;
+use crate::dial::{dial, is_shortage, refusal, was_reset};
+use crate::gateway::Shared;
+use crate::host_socket::HostSocket;
+use crate::summary::{ConnectionRecord, End, Party};
+
+/// A listener for every address and port of a family, which asks before it answers.
+pub(crate) fn listen(host: &Host, unspecified: SocketAddr, max_pending: u32) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new(host)?;
+    socket.set_any_port(true)?;
+    socket.set_defer(true)?;
+    socket.bind(unspecified)?;
+    socket.listen(max_pending)
+}
+
+/// Takes connections until the host is closed or the future is dropped, which cuts those that are open.
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) -> io::Error {
+    let mut flows = JoinSet::new();
+    loop {
+        let pending = tokio::select! {
+            pending = listener.pending() => pending,
+            Some(_) = flows.join_next() => continue,
+        };
+        let pending = match pending {
+            Ok(pending) => pending,
+            Err(error) => return error,
+        };
+        match Arc::clone(&shared.slots).try_acquire_owned() {
+            Ok(slot) => {
+                flows.spawn(Flow::new(&shared, &pending).carry(pending, slot));
+            }
+            Err(_) => {
+                let limit = shared.limits.max_connections;
+                shared.connections_full.say(format_args!(
+                    "limit max_connections ({limit}) is met: new connections wait until others end"
+                ));
+                // It fails only if the request is gone already.
+                let _ = pending.refuse(Refusal::Silent);
+            }
+        }
+    }
+}
+
+/// One connection, from its request to its record.
+struct Flow {
+    shared: Arc<Shared>,
+    id: ConnectionId,
+    source: SocketAddr,
+    destination: SocketAddr,
+    target: Option<SocketAddr>,
+    begun: Instant,
+    outcome: Option<Outcome>,
+    /// Bytes passed on so far, for a connection that is cut.
+    bytes: Arc<Bytes>,
+}
+
+/// Bytes that passed a host socket.
+#[derive(Debug, Default)]
+pub(crate) struct Bytes {
+    pub(crate) written: AtomicU64,
+    pub(crate) read: AtomicU64,
+}
+
+struct Outcome {
+    end: End,
+    ended_by: Party,
+    error: Option<String>,
+    delivered: bool,
+    bytes: Option<(u64, u64)>,
+}
+
+impl Outcome {
+    fn new(end: End, ended_by: Party, error: Option<String>) -> Self {
+        Self { end, ended_by, error, delivered: true, bytes: None }
+    }
+}
+
+impl Flow {
+    fn new(shared: &Arc<Shared>, pending: &PendingConnection) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            id: pending.id(),
+            source: pending.remote(),
+            destination: pending.local(),
+            target: None,
+            begun: Instant::now(),
+            outcome: None,
+            bytes: Arc::default(),
+        }
+    }
+
+    async fn carry(mut self, pending: PendingConnection, _slot: OwnedSemaphorePermit) {
+        let outcome = match self.shared.addresses.target(self.destination) {
+            Target::Host(target) => {
+                self.target = Some(target);
+                self.connect(pending, target).await
+            }
+            Target::Refused => refuse(pending, Refusal::Reset, Party::Gateway, None),
+            Target::Martian => {
+                let how = Refusal::Unreachable(IcmpUnreach::Host);
+                let why = "the host's own addresses are reached at the gateway's";
+                refuse(pending, how, Party::Gateway, Some(why.to_owned()))
+            }
+        };
+        self.outcome = Some(outcome);
+    }
+
+    async fn connect(&self, pending: PendingConnection, target: SocketAddr) -> Outcome {
+        let share = Share::new(&self.shared.activity);
+        self.trace(format_args!("connecting to {target}"));
+        let socket = match dial(target).await {
+            Ok(socket) => HostSocket::new(socket, share, Arc::clone(&self.bytes)),
+            Err(error) => {
+                self.trace(&error);
+                if was_reset(&error) {
+                    return connect_and_reset(pending, &error).await;
+                }
+                if is_shortage(&error) {
+                    self.shared.shortage.say(format_args!(
+                        "cannot open a connection on the host: {error}; the program's next attempt may succeed"
+                    ));
+                }
+                return refuse(pending, refusal(&error), Party::Host, Some(error.to_string()));
+            }
+        };
+        self.trace("connected");
+        match pending.accept().await {
+            Ok(program) => self.relay(program, socket).await,
+            // The program gave up meanwhile. Dropping the host's socket resets it.
+            Err(error) => {
+                let end = if error.kind() == io::ErrorKind::TimedOut { End::TimedOut } else { End::Reset };
+                Outcome::new(end, Party::Program, Some(error.to_string()))
+            }
+        }
+    }
+
+    async fn relay(&self, program: TcpStream, host: HostSocket) -> Outcome {
+        // What the server sent in one piece goes on at once, as with the host's socket.
+        if let Err(error) = program.set_nodelay(true) {
+            return Outcome::new(End::Reset, Party::Program, Some(error.to_string()));
+        }
+        let options = RelayOptions::default().reset_grace(self.shared.limits.reset_grace);
+        let report = relay_with(program, host, &options).await;
+        let outcome = Outcome::from(report);
+        if let Some(error) = outcome.error.as_ref().filter(|_| outcome.ended_by == Party::Host) {
+            self.trace(error);
+        }
+        outcome
+    }
+
+    fn trace(&self, what: impl std::fmt::Display) {
+        self.shared.trace.host(self.shared.host.now(), self.id, self.source, what);
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take().unwrap_or_else(|| Outcome::new(End::Cut, Party::Gateway, None));
+        let so_far = || (self.bytes.written.load(Ordering::Relaxed), self.bytes.read.load(Ordering::Relaxed));
+        let (bytes_out, bytes_in) = outcome.bytes.unwrap_or_else(so_far);
+        self.shared.ledger.connection(ConnectionRecord {
+            number: self.id.0,
+            source: self.source,
+            destination: self.destination,
+            target: self.target,
+            bytes_out,
+            bytes_in,
+            duration: self.begun.elapsed(),
+            end: outcome.end,
+            ended_by: outcome.ended_by,
+            error: outcome.error,
+            delivered: outcome.delivered,
+        });
+    }
+}
+
+/// Refuses, and says what that was.
+fn refuse(pending: PendingConnection, how: Refusal, by: Party, error: Option<String>) -> Outcome {
+    let end = match how {
+        Refusal::Reset => End::Refused,
+        Refusal::Unreachable(_) => End::Unreachable,
+        Refusal::Silent => End::Unanswered,
+    };
+    // It fails only if the request is gone: the program has given up.
+    let _ = pending.refuse(how);
+    Outcome::new(end, by, error)
+}
+
+/// The program's connection takes the course of the server's: established, then reset.
+async fn connect_and_reset(pending: PendingConnection, error: &io::Error) -> Outcome {
+    if let Ok(program) = pending.accept().await {
+        program.abort();
+    }
+    Outcome::new(End::Reset, Party::Host, Some(error.to_string()))
+}
+
+impl From<RelayReport> for Outcome {
+    fn from(report: RelayReport) -> Self {
+        let party = |side| match side {
+            Side::A => Party::Program,
+            Side::B => Party::Host,
+        };
+        let bytes = Some((report.a_to_b, report.b_to_a));
+        match report.end {
+            RelayEnd::Graceful => Self { bytes, ..Self::new(End::Graceful, party(report.first), None) },
+            RelayEnd::Reset { by, error, delivered } => {
+                let end = if error.kind() == io::ErrorKind::TimedOut { End::TimedOut } else { End::Reset };
+                Self { bytes, delivered, ..Self::new(end, party(by), Some(error.to_string())) }
+            }
+            // A kind of end that a later relay may know.
+            other => Self { bytes, ..Self::new(End::Cut, Party::Gateway, Some(format!("{other:?}"))) },
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! UDP: each flow (source and destination) has a connected socket on the host, until it has been idle for a while.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::addresses::Target;
+use crate::dial::is_shortage;
+use crate::gateway::Shared;
+use crate::summary::FlowRecord;
+
+/// Bytes of the largest datagram.
+const MAX_DATAGRAM: usize = 65_535;
+/// Datagrams that a flow hands over before others get their turn.
+const BATCH: usize = 32;
+/// Port of the name service.
+const DNS_PORT: u16 = 53;
+
+/// Source and destination, as the program has them.
+type Key = (SocketAddr, SocketAddr);
+type Table = Arc<Mutex<HashMap<Key, Entry>>>;
+
+struct Entry {
+    flow: Arc<Flow>,
+    task: AbortHandle,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_DATAGRAM].into());
+}
+
+/// Carries datagrams until the host is closed or the future is dropped.
+pub(crate) async fn serve(shared: Arc<Shared>, socket: lastack::tokio::UdpSocket) -> io::Error {
+    let socket = Arc::new(socket);
+    let table = Table::default();
+    let mut tasks = JoinSet::new();
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        let received = tokio::select! {
+            received = socket.recv_to(&mut buffer) => received,
+            Some(_) = tasks.join_next() => continue,
+        };
+        let (len, source, destination) = match received {
+            Ok(received) => received,
+            Err(error) => return error,
+        };
+        let key = (source, destination);
+        let known = lock(&table).get(&key).map(|entry| Arc::clone(&entry.flow));
+        let flow = match known {
+            Some(flow) => flow,
+            None => match open(&shared, key).await {
+                Some(flow) => {
+                    make_room(&table, shared.limits.max_udp_flows);
+                    let flow = Arc::new(flow);
+                    let task = answer(Arc::clone(&flow), Arc::clone(&socket), Arc::clone(&table));
+                    let task = tasks.spawn(task);
+                    lock(&table).insert(key, Entry { flow: Arc::clone(&flow), task });
+                    flow
+                }
+                None => continue,
+            },
+        };
+        flow.send(&buffer[..len]);
+    }
+}
+
+fn lock(table: &Table) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Pushes the flow out that has been idle the longest, if there is no room for another.
+fn make_room(table: &Table, limit: usize) {
+    let mut table = lock(table);
+    if table.len() < limit {
+        return;
+    }
+    let oldest = table.iter().min_by_key(|(_, entry)| entry.flow.last.load(Ordering::Relaxed));
+    if let Some(key) = oldest.map(|(key, _)| *key)
+        && let Some(entry) = table.remove(&key)
+    {
+        entry.task.abort();
+    }
+}
+
+async fn open(shared: &Arc<Shared>, (source, destination): Key) -> Option<Flow> {
+    let Target::Host(target) = shared.addresses.target(destination) else { return None };
+    let any: IpAddr =
+        if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = async {
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
+        socket.connect(target).await?;
+        // Before its first notice tokio takes a socket to be full.
+        socket.writable().await?;
+        Ok::<_, io::Error>(socket)
+    };
+    match socket.await {
+        Ok(host) => Some(Flow {
+            shared: Arc::clone(shared),
+            source,
+            destination,
+            target,
+            host,
+            idle: if destination.port() == DNS_PORT {
+                shared.limits.dns_idle
+            } else {
+                shared.limits.udp_idle
+            },
+            begun: Instant::now(),
+            last: AtomicU64::new(0),
+            counts: Counts::default(),
+        }),
+        Err(error) => {
+            if is_shortage(&error) {
+                shared.shortage.say(format_args!("cannot open a UDP socket on the host: {error}"));
+            }
+            None
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    datagrams_out: AtomicU64,
+    bytes_out: AtomicU64,
+    datagrams_in: AtomicU64,
+    bytes_in: AtomicU64,
+    refused: AtomicU64,
+}
+
+struct Flow {
+    shared: Arc<Shared>,
+    source: SocketAddr,
+    destination: SocketAddr,
+    target: SocketAddr,
+    host: UdpSocket,
+    idle: Duration,
+    begun: Instant,
+    /// Milliseconds from `begun` to the latest datagram.
+    last: AtomicU64,
+    counts: Counts,
+}
+
+impl Flow {
+    fn touch(&self) {
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+    }
+
+    fn expires(&self) -> Instant {
+        self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed)) + self.idle
+    }
+
+    /// Passes a datagram on; it is lost where a network would lose it.
+    fn send(&self, data: &[u8]) {
+        self.touch();
+        let mut sent = self.host.try_send(data);
+        // The kernel tells of an earlier datagram's fate in this call's place.
+        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            self.counts.refused.fetch_add(1, Ordering::Relaxed);
+            sent = self.host.try_send(data);
+        }
+        if sent.is_ok() {
+            self.counts.datagrams_out.fetch_add(1, Ordering::Relaxed);
+            self.counts.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Hands over what the host's socket has received; false if there may be more.
+    fn receive(&self, inside: &lastack::tokio::UdpSocket, scratch: &mut [u8]) -> bool {
+        for _ in 0..BATCH {
+            let len = match self.host.try_recv(scratch) {
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::ConnectionRefused {
+                        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                    continue;
+                }
+            };
+            self.touch();
+            if inside.try_send_from(&scratch[..len], self.destination, self.source).is_ok() {
+                self.counts.datagrams_in.fetch_add(1, Ordering::Relaxed);
+                self.counts.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
+            }
+        }
+        false
+    }
+}
+
+/// Hands answers over until the flow has been idle for long enough.
+async fn answer(flow: Arc<Flow>, inside: Arc<lastack::tokio::UdpSocket>, table: Table) {
+    loop {
+        let expires = flow.expires();
+        tokio::select! {
+            ready = flow.host.readable() => {
+                let drained = ready.is_ok()
+                    && SCRATCH.with_borrow_mut(|scratch| flow.receive(&inside, scratch));
+                if !drained {
+                    tokio::task::yield_now().await;
+                }
+            }
+            () = sleep_until(expires) => {
+                let mut table = lock(&table);
+                // Decided under the lock: a datagram that comes now finds the flow, or opens another.
+                if flow.expires() <= Instant::now() {
+                    table.remove(&(flow.source, flow.destination));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        let counts = &self.counts;
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        self.shared.ledger.flow(FlowRecord {
+            source: self.source,
+            destination: self.destination,
+            target: Some(self.target),
+            datagrams_out: get(&counts.datagrams_out),
+            bytes_out: get(&counts.bytes_out),
+            datagrams_in: get(&counts.datagrams_in),
+            bytes_in: get(&counts.bytes_in),
+            refused: get(&counts.refused),
+        });
+    }
+}

@@ -1,0 +1,5 @@
+//! Programs behind the gateway, in network namespaces that the tests make. Most need root.
+
+mod endings;
+mod lab;
+mod run;

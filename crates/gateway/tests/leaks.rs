@@ -1,0 +1,153 @@
+//! What is left after many connections with every kind of ending: nothing. Over a link in memory, with servers on
+//! the loopback of this machine; needs no root.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lastack::device::{Capabilities, memory};
+use lastack::tokio::TcpStream;
+use lastack::{Config, Host, Route};
+use lastack_gateway::addresses::{AddressMap, GATEWAY_V4, PROGRAM_V4};
+use lastack_gateway::summary::{End, Report};
+use lastack_gateway::{Gateway, GatewayOptions, Limits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A gateway over one end of a link, and a host with the program's address on the other.
+struct Link {
+    program: Host,
+    gateway: Host,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<io::Result<Report>>,
+}
+
+fn link(limits: Limits) -> Link {
+    let (inside, outside) = memory::pair(Capabilities::plain(1500), Capabilities::plain(1500));
+    let program = Host::builder()
+        .config(Config::default())
+        .device(inside)
+        .address(PROGRAM_V4, 24)
+        .route(Route { to: "0.0.0.0/0".parse().unwrap(), source: None })
+        .start()
+        .unwrap();
+    let options = GatewayOptions {
+        addresses: AddressMap { host_loopback: true, name_server: None },
+        limits,
+        trace: false,
+        records: true,
+    };
+    let gateway = Gateway::new(outside, options).unwrap();
+    let host = gateway.host().clone();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(gateway.run(async {
+        let _ = stopped.await;
+    }));
+    Link { program, gateway: host, stop, running }
+}
+
+impl Link {
+    async fn end(self) -> Report {
+        let _ = self.stop.send(());
+        let report = self.running.await.unwrap().unwrap();
+        let _ = self.program.close_async(Duration::ZERO).await;
+        report
+    }
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Echoes until the end of the stream; every third connection is reset instead, after some bytes.
+async fn serve(listener: tokio::net::TcpListener) {
+    let mut number = 0;
+    while let Ok((mut stream, _)) = listener.accept().await {
+        number += 1;
+        tokio::spawn(async move {
+            if number % 3 == 0 {
+                let mut some = [0; 10];
+                let _ = stream.read(&mut some).await;
+                stream.set_zero_linger().unwrap();
+                return;
+            }
+            let (mut read, mut write) = stream.split();
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        });
+    }
+}
+
+/// One connection with the ending of its number.
+async fn use_connection(host: &Host, server: SocketAddr, number: usize) {
+    let Ok(mut stream) = TcpStream::connect(host, server).await else { return };
+    let _ = stream.write_all(&vec![1; number * 37 % 50_000]).await;
+    match number % 5 {
+        0 => {
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        1 => stream.abort(),
+        2 => drop(stream),
+        3 => {
+            let _ = stream.read(&mut [0; 100]).await;
+        }
+        _ => {
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+/// Waits until `condition` holds; for ever if it never does, so that what is left over shows.
+async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_after_a_thousand_endings() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(serve(listener));
+    let link = link(Limits::default());
+    let before = open_files();
+    for round in 0..10 {
+        let mut all = tokio::task::JoinSet::new();
+        for number in 0..100 {
+            let host = link.program.clone();
+            all.spawn(async move {
+                // One in ten finds nobody.
+                let port = if number % 10 == 9 { 1 } else { port };
+                use_connection(&host, (GATEWAY_V4, port).into(), round * 100 + number).await;
+            });
+        }
+        while all.join_next().await.is_some() {}
+    }
+    // The two listeners stay, and TIME_WAIT records, which are not listed.
+    until(|| link.gateway.connections().len() == 2).await;
+    until(|| open_files() <= before).await;
+    let report = link.end().await;
+    assert_eq!(report.connections.len(), 1000);
+    assert_eq!(report.not_listed, 0);
+    let count = |end| report.connections.iter().filter(|record| record.end == end).count();
+    assert_eq!(count(End::Refused), 100);
+    assert_eq!(count(End::Cut), 0);
+    assert!(count(End::Reset) > 0 && count(End::Graceful) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_over_the_limit_wait_for_their_turn() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = SocketAddr::from((GATEWAY_V4, listener.local_addr().unwrap().port()));
+    tokio::spawn(serve(listener));
+    let link = link(Limits { max_connections: 1, ..Limits::default() });
+    let first = TcpStream::connect(&link.program, server).await.unwrap();
+    let host = link.program.clone();
+    let second = tokio::spawn(async move { TcpStream::connect(&host, server).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!second.is_finished(), "a SYN over the limit is answered by silence");
+    drop(first);
+    second.await.unwrap().unwrap();
+    link.end().await;
+}

@@ -1,0 +1,141 @@
+//! The thread that owns the device. It is no task of anybody's runtime, so it outlives the sockets (law 9).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastack_core::Instant;
+use lastack_device::Device;
+
+use super::shard::{Phase, Shard};
+use super::shared::Shared;
+
+/// Packets taken from and given to the device in one holding of the lock.
+const BATCH: usize = 256;
+
+/// What to do after a round.
+enum Next {
+    /// There is more.
+    Again,
+    /// Nothing until then, a packet or a kick.
+    Wait(Option<Instant>),
+    /// The host is over.
+    Stop,
+}
+
+/// Runs a host until it is over.
+pub(crate) fn run(shared: &Arc<Shared>, mut device: Box<dyn Device + Send>) {
+    let _stop = StopOnDrop(shared);
+    loop {
+        let next = match round(shared, &mut *device) {
+            Ok(Next::Wait(deadline)) => wait(shared, &mut *device, deadline).map(|()| false),
+            Ok(Next::Again) => Ok(false),
+            Ok(Next::Stop) => Ok(true),
+            Err(e) => Err(e),
+        };
+        match next {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(e) => return fail(shared, &e),
+        }
+    }
+}
+
+/// One round: what arrived, what is due, what is to be sent; then, without the lock, whom it concerns.
+fn round(shared: &Shared, device: &mut dyn Device) -> io::Result<Next> {
+    let mut guard = shared.lock();
+    let shard = &mut *guard;
+    let now = shared.now();
+    let received = device.receive(BATCH, &mut |meta, packet| shard.stack.receive(now, meta, packet))?;
+    if shard.stack.next_timeout().is_some_and(|at| at <= now) {
+        shard.stack.handle_timeout(now);
+    }
+    let mut more = received == BATCH;
+    more |= transmit(shard, device, now)?;
+    shard.collect(now);
+    let stop = shard.is_drained(now, more || device.is_full());
+    if stop {
+        shard.finish(now);
+        transmit(shard, device, now)?;
+        shard.collect(now);
+    }
+    let deadline = shard.next_deadline();
+    let mut wake = std::mem::take(&mut shard.wake);
+    let mut traced = std::mem::take(&mut shard.traced);
+    drop(guard);
+
+    if !traced.is_empty() {
+        shared.trace(&traced);
+        traced.clear();
+    }
+    for waker in wake.drain(..) {
+        waker.wake();
+    }
+    give_back(shared, wake, traced);
+    Ok(match (stop, more) {
+        (true, _) => Next::Stop,
+        (false, true) => Next::Again,
+        (false, false) => Next::Wait(deadline),
+    })
+}
+
+/// Sends what the stack has, a batch at the most; true if there may be more and the device takes it.
+fn transmit(shard: &mut Shard, device: &mut dyn Device, now: Instant) -> io::Result<bool> {
+    let mut left = BATCH;
+    device.transmit(&mut |frame| {
+        left = left.checked_sub(1)?;
+        shard.stack.transmit(now, frame)
+    })?;
+    Ok(left == 0 && !device.is_full())
+}
+
+/// Keeps the room of the lists for the next round.
+fn give_back(shared: &Shared, wake: Vec<std::task::Waker>, traced: Vec<lastack_core::TransitionEvent>) {
+    if wake.capacity() == 0 && traced.capacity() == 0 {
+        return;
+    }
+    let mut shard = shared.lock();
+    if shard.wake.capacity() == 0 {
+        shard.wake = wake;
+    }
+    if shard.traced.capacity() == 0 {
+        shard.traced = traced;
+    }
+}
+
+fn wait(shared: &Shared, device: &mut dyn Device, deadline: Option<Instant>) -> io::Result<()> {
+    if !shared.may_sleep() {
+        return Ok(());
+    }
+    let timeout = deadline.map(|at| at.saturating_since(shared.now()));
+    let result = if timeout == Some(Duration::ZERO) { Ok(()) } else { device.wait(timeout) };
+    shared.awake();
+    result
+}
+
+/// The device is gone: every connection ends, and says so.
+fn fail(shared: &Shared, e: &io::Error) {
+    shared.with(|shard, now| {
+        shard.failure = Some(e.to_string());
+        shard.begin_drain(now, Duration::ZERO);
+        shard.finish(now);
+        shard.collect(now);
+    });
+}
+
+/// Says that the driver is gone, however it goes.
+struct StopOnDrop<'a>(&'a Arc<Shared>);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.with(|shard, now| {
+            if shard.report.is_none() {
+                shard.failure.get_or_insert_with(|| "the driver thread panicked".to_owned());
+                shard.phase = Phase::Draining { until: now };
+                shard.release_all(now);
+                shard.finish(now);
+            }
+            shard.stop();
+        });
+    }
+}

@@ -1,0 +1,175 @@
+//! The blocking sockets.
+
+mod common;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::thread;
+use std::time::Duration;
+
+use common::{A, B, LIMIT, addr, hosts, pattern, run_blocking};
+use lastack::blocking::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use lastack::{Delivery, Host};
+
+fn pair(a: &Host, b: &Host) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(b, addr(B, 0)).expect("bind");
+    let client = TcpStream::connect(a, listener.local_addr().expect("address")).expect("connect");
+    (client, listener.accept().expect("accept").0)
+}
+
+#[test]
+fn ten_mebibytes_come_back_as_they_went() {
+    run_blocking(|| {
+        let (a, b) = hosts();
+        let (mut client, server) = pair(&a, &b);
+        let echo = thread::spawn(move || {
+            std::io::copy(&mut &server, &mut &server).expect("echo");
+            server.shutdown(Shutdown::Write).expect("shutdown");
+        });
+        let sent = pattern(10 << 20);
+        let writer = thread::spawn({
+            let (mut client, sent) = (client.try_clone().expect("clone"), sent.clone());
+            move || {
+                client.write_all(&sent).expect("write");
+                client.shutdown(Shutdown::Write).expect("shutdown");
+            }
+        });
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).expect("read");
+        assert!(got == sent, "{} of {} bytes, or others", got.len(), sent.len());
+        writer.join().expect("writer");
+        echo.join().expect("echo");
+    });
+}
+
+#[test]
+fn incoming_serves_several_threads() {
+    run_blocking(|| {
+        let (a, b) = hosts();
+        let listener = TcpListener::bind(&b, addr(B, 80)).expect("bind");
+        let servers: Vec<_> = (0..3)
+            .map(|_| {
+                let listener = listener.try_clone().expect("clone");
+                thread::spawn(move || {
+                    for stream in listener.incoming().take(5) {
+                        stream.expect("accept").write_all(b"hi").expect("write");
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..15 {
+            let mut text = String::new();
+            TcpStream::connect(&a, addr(B, 80)).expect("connect").read_to_string(&mut text).expect("read");
+            assert_eq!(text, "hi");
+        }
+        for server in servers {
+            server.join().expect("server");
+        }
+    });
+}
+
+#[test]
+fn time_outs_and_non_blocking_are_would_block() {
+    run_blocking(|| {
+        let (a, b) = hosts();
+        let (mut client, mut server) = pair(&a, &b);
+        client.set_read_timeout(Some(Duration::from_millis(20))).expect("option");
+        assert_eq!(client.read(&mut [0; 4]).expect_err("nothing").kind(), ErrorKind::WouldBlock);
+        assert_eq!(
+            client.set_read_timeout(Some(Duration::ZERO)).expect_err("zero").kind(),
+            ErrorKind::InvalidInput
+        );
+        client.set_read_timeout(None).expect("option");
+        client.set_nonblocking(true).expect("option");
+        assert_eq!(client.read(&mut [0; 4]).expect_err("nothing").kind(), ErrorKind::WouldBlock);
+        client.set_nonblocking(false).expect("option");
+        server.write_all(b"abcd").expect("write");
+        let mut buf = [0; 4];
+        assert_eq!(client.peek(&mut buf).expect("peek"), 4);
+        client.read_exact(&mut buf).expect("read");
+        assert_eq!(&buf, b"abcd");
+        server.set_write_timeout(Some(Duration::from_millis(20))).expect("option");
+        let e = loop {
+            if let Err(e) = server.write(&[0; 65536]) {
+                break e;
+            }
+        };
+        assert_eq!(e.kind(), ErrorKind::WouldBlock);
+        let listener = TcpListener::bind(&b, addr(B, 81)).expect("bind");
+        listener.set_nonblocking(true).expect("option");
+        assert_eq!(listener.accept().expect_err("nobody").kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn connecting_fails_as_on_linux() {
+    run_blocking(|| {
+        let (a, b) = hosts();
+        assert_eq!(
+            TcpStream::connect(&a, addr(B, 9)).expect_err("refused").kind(),
+            ErrorKind::ConnectionRefused
+        );
+        // Nobody has 10.0.0.3.
+        let e = TcpStream::connect_timeout(
+            &a,
+            &"10.0.0.3:9".parse().expect("address"),
+            Duration::from_millis(50),
+        )
+        .expect_err("silence");
+        assert_eq!(e.kind(), ErrorKind::TimedOut);
+        assert!(lastack::error_of(&e).expect("reason").to_string().contains("10.0.0.3:9"));
+        let socket = TcpSocket::new(&a).expect("socket");
+        socket.bind(addr(A, 4000)).expect("bind");
+        let listener = TcpListener::bind(&b, addr(B, 80)).expect("bind");
+        let client = socket.connect(addr(B, 80)).expect("connect");
+        assert_eq!(client.local_addr().expect("address"), addr(A, 4000));
+        assert_eq!(client.peer_addr().expect("address"), addr(B, 80));
+        assert_eq!(listener.accept().expect("accept").1, addr(A, 4000));
+    });
+}
+
+#[test]
+fn reset_once_then_end_of_file_then_broken_pipe() {
+    run_blocking(|| {
+        let (a, b) = hosts();
+        let (mut client, server) = pair(&a, &b);
+        server.abort();
+        assert_eq!(client.read(&mut [0; 4]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
+        assert_eq!(client.read(&mut [0; 4]).expect("then the end"), 0);
+        assert_eq!(client.write(b"x").expect_err("no peer").kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn close_linger_waits_for_the_peer() {
+    run_blocking(|| {
+        let (a, b) = hosts();
+        let (mut client, mut server) = pair(&a, &b);
+        client.write_all(b"all of it").expect("write");
+        assert_eq!(client.close_linger(LIMIT), Delivery::Delivered);
+        let mut text = String::new();
+        server.read_to_string(&mut text).expect("read");
+        assert_eq!(text, "all of it");
+    });
+}
+
+#[test]
+fn datagrams_are_received_peeked_and_refused() {
+    run_blocking(|| {
+        let (a, b) = hosts();
+        let client = UdpSocket::bind(&a, addr(A, 0)).expect("bind");
+        let server = UdpSocket::bind(&b, addr(B, 53)).expect("bind");
+        client.connect(addr(B, 53)).expect("connect");
+        assert_eq!(client.send(b"name?").expect("send"), 5);
+        let mut buf = [0; 64];
+        assert_eq!(server.peek(&mut buf).expect("peek"), 5);
+        let (len, from) = server.recv_from(&mut buf).expect("receive");
+        assert_eq!(&buf[..len], b"name?");
+        server.send_to(b"!", from).expect("send");
+        assert_eq!(client.recv(&mut buf).expect("receive"), 1);
+        drop(server);
+        client.send(b"name?").expect("send");
+        // The ICMP answer.
+        assert_eq!(client.recv(&mut buf).expect_err("refused").kind(), ErrorKind::ConnectionRefused);
+    });
+}
