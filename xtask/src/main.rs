@@ -2,6 +2,8 @@
 //! integration all run.
 
 mod args;
+#[cfg(test)]
+mod docs;
 mod no_std;
 mod packages;
 mod plan;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// Tools that compile and do not run what they compiled.
 const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Building the tests and running them.
-const TEST_LIMIT: Duration = Duration::from_secs(25 * 60);
+const TEST_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// Tests that need root honour this variable when it is 1 and they have none.
 const SKIP_ROOT: &str = "LASTACK_SKIP_ROOT_TESTS";
 
@@ -122,7 +122,7 @@ impl Plan {
             let time = duration(time);
             match outcome {
                 Ok(remark) => {
-                    self.screen.verdict(true, "ok    ", &format!("  {name:<9} {time:>13}  {remark}"))
+                    self.screen.verdict(true, "ok    ", &format!("  {name:<9} {time:>13}  {remark}"));
                 }
                 Err(reason) => {
                     let last = reason.lines().last().unwrap_or_default();

@@ -67,6 +67,12 @@ impl End {
 
     /// Everything that a driver does when it wakes up: packets in, deadlines, packets out.
     fn poll(&mut self, now: Instant, rx: &mut Link, tx: &mut Link) {
+        self.receive(now, rx);
+        self.transmit(now, tx);
+    }
+
+    /// The first half of `poll`. An application that acts before the second half lets its answers carry the ACKs.
+    fn receive(&mut self, now: Instant, rx: &mut Link) {
         while let Some(packet) = rx.pop() {
             self.stack.receive(now, &packet.meta, packet.bytes());
             rx.give(packet.buffer);
@@ -74,7 +80,6 @@ impl End {
         if self.stack.next_timeout().is_some_and(|at| at <= now) {
             self.stack.handle_timeout(now);
         }
-        self.transmit(now, tx);
     }
 
     fn transmit(&mut self, now: Instant, tx: &mut Link) {
@@ -392,11 +397,16 @@ impl Churn {
         self.made += 1;
         let (mut asked, mut closed) = (false, false);
         for _ in 0..STUCK_ROUNDS {
-            self.serve();
             self.duo.tick(ROUND_MICROS);
+            let Duo { client, back, now, .. } = &mut self.duo;
+            client.receive(*now, back);
             closed = self.ask(handle, &mut asked) || closed;
-            self.duo.poll_client();
-            self.duo.poll_server();
+            let Duo { client, server, there, now, .. } = &mut self.duo;
+            client.transmit(*now, there);
+            server.receive(*now, there);
+            self.serve();
+            let Duo { server, back, now, .. } = &mut self.duo;
+            server.transmit(*now, back);
             if closed && self.served && self.duo.quiet() {
                 return;
             }

@@ -7,7 +7,7 @@ use crate::link::{Link, Packet};
 use crate::stream::{PERIOD, pattern, slice_at};
 use crate::workload::{CHURN_BUFFER, CHURN_GAP_MICROS, COPY, ROUND_MICROS, WINDOW, Workload};
 use lastack_core::wire::PacketMeta;
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
@@ -93,6 +93,17 @@ impl End {
 
     fn poll(&mut self, now: Instant) {
         self.interface.poll(now, &mut self.port, &mut self.sockets);
+    }
+
+    /// The first half of `poll`. An application that acts before the second half lets its answers carry the ACKs.
+    fn receive(&mut self, now: Instant) {
+        self.interface.poll_maintenance(now);
+        let Self { interface, port, sockets } = self;
+        while interface.poll_ingress_single(now, port, sockets) != PollIngressSingleResult::None {}
+    }
+
+    fn transmit(&mut self, now: Instant) {
+        self.interface.poll_egress(now, &mut self.port, &mut self.sockets);
     }
 
     /// Polls this end with one socket that is not in its set.
@@ -277,6 +288,7 @@ impl Churn {
         let client = duo.client.sockets.add(socket(CHURN_BUFFER));
         let server = duo.server.sockets.add(socket(CHURN_BUFFER));
         let mut churn = Self { duo, client, server, port: 1024 };
+        churn.serve();
         churn.run(if idle > 1_000 { 10 } else { 1_000 });
         churn
     }
@@ -301,37 +313,47 @@ impl Churn {
         }
     }
 
-    /// The client's side of one connection, from connect to TIME_WAIT.
+    /// The client: asks once connected, closes at the reply. True in TIME_WAIT.
+    fn ask(&mut self, asked: &mut bool) -> bool {
+        let socket = self.duo.client.sockets.get_mut::<Socket<'_>>(self.client);
+        match socket.state() {
+            State::Established if socket.can_recv() => {
+                let mut reply = [0; 16];
+                let n = socket.recv_slice(&mut reply).expect("can_recv said so");
+                assert_eq!(&reply[..n], b"r");
+                socket.close();
+            }
+            State::Established if !*asked => {
+                socket.send_slice(b"q").expect("the connection is open");
+                *asked = true;
+            }
+            _ => {}
+        }
+        socket.state() == State::TimeWait
+    }
+
+    /// One connection, from connect until the server's end is gone and the client's is in TIME_WAIT.
     fn one(&mut self) {
         self.port = if self.port >= 65_000 { 1024 } else { self.port + 1 };
         self.duo.tick(CHURN_GAP_MICROS);
         let context = self.duo.client.interface.context();
         let socket = self.duo.client.sockets.get_mut::<Socket<'_>>(self.client);
         socket.connect(context, (address(2), SERVER_PORT), self.port).expect("a fresh socket can connect");
-        let mut asked = false;
+        let (mut asked, mut ended) = (false, false);
         for _ in 0..STUCK_ROUNDS {
-            self.serve();
             let now = self.duo.tick(ROUND_MICROS);
-            let socket = self.duo.client.sockets.get_mut::<Socket<'_>>(self.client);
-            match socket.state() {
-                State::Established if socket.can_recv() => {
-                    let mut reply = [0; 16];
-                    let n = socket.recv_slice(&mut reply).expect("can_recv said so");
-                    assert_eq!(&reply[..n], b"r");
-                    socket.close();
-                }
-                State::Established if !asked => {
-                    socket.send_slice(b"q").expect("the connection is open");
-                    asked = true;
-                }
-                State::TimeWait => {
-                    *socket = self::socket(CHURN_BUFFER);
-                    return;
-                }
-                _ => {}
+            self.duo.client.receive(now);
+            ended = self.ask(&mut asked) || ended;
+            self.duo.client.transmit(now);
+            self.duo.server.receive(now);
+            self.serve();
+            self.duo.server.transmit(now);
+            let listens = self.duo.server.sockets.get::<Socket<'_>>(self.server).state() == State::Listen;
+            if ended && listens {
+                let socket = self.duo.client.sockets.get_mut::<Socket<'_>>(self.client);
+                *socket = self::socket(CHURN_BUFFER);
+                return;
             }
-            self.duo.client.poll(now);
-            self.duo.server.poll(now);
         }
         panic!("smoltcp: a connection did not end within ten virtual minutes");
     }

@@ -30,6 +30,13 @@ fn lastack_bulk_delivers_every_byte_in_its_place() {
 }
 
 #[test]
+fn lastack_bulk_goes_on_past_the_wrap_of_sequence_numbers() {
+    let mut bulk = lastack_peer::Bulk::new(Case::BulkGso.link());
+    bulk.run((4 << 30) + BYTES);
+    assert_eq!(bulk.retransmissions(), 0);
+}
+
+#[test]
 fn smoltcp_bulk_delivers_every_byte_in_its_place() {
     for case in Case::BULK {
         let mut bulk = smoltcp_peer::Bulk::new(case.link());
@@ -46,7 +53,7 @@ fn lastack_churn_leaves_a_time_wait_record_for_each_connection() {
         let mut churn = lastack_peer::Churn::for_family(family);
         churn.run(500);
         assert_eq!(churn.time_wait(), 500, "{family:?}");
-        assert!(churn.packets() >= 500 * 7);
+        assert!(churn.packets() >= 500 * 6);
     }
 }
 
@@ -65,7 +72,7 @@ fn idle_connections_stay_beside_the_churn() {
         let before = churn.packets();
         churn.run(20);
         let packets = churn.packets() - before;
-        assert!((7 * 20..=12 * 20).contains(&packets), "{}: {packets} packets", peer.name());
+        assert!((6 * 20..=12 * 20).contains(&packets), "{}: {packets} packets", peer.name());
     }
 }
 

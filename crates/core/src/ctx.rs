@@ -10,6 +10,7 @@ use crate::tcp::tcb::{Is, Tcb, Tuple};
 use crate::time::Instant;
 use crate::wheel::Wheel;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use lastack_wire::{Capabilities, SeqNumber};
 use rand_chacha::ChaCha8Rng;
@@ -69,6 +70,8 @@ pub(crate) struct Ctx {
     pub(crate) out: VecDeque<OutItem>,
     pub(crate) segments: VecDeque<OutSegment>,
     pub(crate) news: VecDeque<Key>,
+    /// Connections whose writers wait for memory.
+    pub(crate) starved: Vec<Key>,
     pub(crate) traced: VecDeque<TransitionEvent>,
     pub(crate) counters: Counters,
     pub(crate) secrets: Secrets,
@@ -96,6 +99,7 @@ impl Ctx {
             out: VecDeque::new(),
             segments: VecDeque::new(),
             news: VecDeque::new(),
+            starved: Vec::new(),
             traced: VecDeque::new(),
             counters: Counters::default(),
             secrets,

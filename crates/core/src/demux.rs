@@ -61,6 +61,14 @@ impl Found {
     }
 }
 
+/// What the last look-up found.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    tuple: Tuple,
+    hash: u64,
+    entry: Option<u32>,
+}
+
 /// All records of TCP.
 #[derive(Clone, Debug)]
 pub(crate) struct Tables {
@@ -69,14 +77,14 @@ pub(crate) struct Tables {
     pub(crate) time_wait4: Slab<Record<Ipv4Addr>>,
     pub(crate) time_wait6: Slab<Record<Ipv6Addr>>,
     index: HashTable<u32>,
-    /// The last four-tuple that was found: segments come in runs.
-    last_found: Cell<Option<(Tuple, u32)>>,
+    /// The last four-tuple that was asked for: calls come in runs.
+    last: Cell<Option<Last>>,
     /// Sockets bound to a port by the application: listeners, and those about to connect.
     bound: BTreeMap<u16, Vec<Key>>,
     /// Listeners on every port.
     any_port: Vec<Key>,
     /// Where the search for an ephemeral port goes on, by keyed hash of the destination (RFC 6056 3.3.4).
-    port_counters: BTreeMap<u16, u16>,
+    port_counters: Vec<u16>,
     pub(crate) request_wheel: Wheel,
     pub(crate) time_wait_wheel: Wheel,
 }
@@ -89,10 +97,10 @@ impl Tables {
             time_wait4: Slab::new(),
             time_wait6: Slab::new(),
             index: HashTable::new(),
-            last_found: Cell::new(None),
+            last: Cell::new(None),
             bound: BTreeMap::new(),
             any_port: Vec::new(),
-            port_counters: BTreeMap::new(),
+            port_counters: Vec::new(),
             request_wheel: Wheel::new(cx.now),
             time_wait_wheel: Wheel::new(cx.now),
         }
@@ -114,21 +122,29 @@ impl Tables {
 
     /// The record of a four-tuple.
     pub(crate) fn find(&self, cx: &Ctx, tuple: &Tuple) -> Option<Found> {
-        let entry = match self.last_found.get() {
-            Some((last, entry)) if last == *tuple => entry,
+        let entry = match self.last.get() {
+            Some(last) if last.tuple == *tuple => last.entry,
             _ => {
                 let hash = cx.tuple_hash(tuple);
-                let entry = *self.index.find(hash, |entry| self.entry_is(*entry, tuple))?;
-                self.last_found.set(Some((*tuple, entry)));
+                let entry = self.index.find(hash, |entry| self.entry_is(*entry, tuple)).copied();
+                self.last.set(Some(Last { tuple: *tuple, hash, entry }));
                 entry
             }
-        };
+        }?;
         let slot = entry & SLOT_MASK;
         match entry >> KIND_SHIFT {
             0 => self.connections.key_of(slot).map(Found::Connection),
             1 => self.requests.key_of(slot).map(Found::Request),
             2 => self.time_wait4.key_of(slot).map(Found::TimeWait4),
             _ => self.time_wait6.key_of(slot).map(Found::TimeWait6),
+        }
+    }
+
+    /// The keyed hash of a four-tuple, which the last look-up may have made.
+    fn hash(&self, cx: &Ctx, tuple: &Tuple) -> u64 {
+        match self.last.get() {
+            Some(last) if last.tuple == *tuple => last.hash,
+            _ => cx.tuple_hash(tuple),
         }
     }
 
@@ -141,8 +157,8 @@ impl Tables {
 
     /// Enters a record. Its slab must hold it already.
     pub(crate) fn index(&mut self, cx: &Ctx, tuple: &Tuple, found: Found) {
-        self.last_found.set(None);
-        let hash = cx.tuple_hash(tuple);
+        let hash = self.hash(cx, tuple);
+        self.last.set(Some(Last { tuple: *tuple, hash, entry: Some(found.entry()) }));
         let mut index = core::mem::take(&mut self.index);
         index.insert_unique(hash, found.entry(), |entry| {
             self.tuple_at(*entry).map_or(0, |tuple| cx.tuple_hash(&tuple))
@@ -152,19 +168,23 @@ impl Tables {
 
     /// Lets `new` take the place of `old`, a record of the same four-tuple.
     pub(crate) fn replace(&mut self, cx: &Ctx, tuple: &Tuple, old: Found, new: Found) {
-        self.last_found.set(None);
-        let hash = cx.tuple_hash(tuple);
+        let hash = self.hash(cx, tuple);
         let entry = old.entry();
         match self.index.find_mut(hash, |other| *other == entry) {
-            Some(slot) => *slot = new.entry(),
+            Some(slot) => {
+                *slot = new.entry();
+                self.last.set(Some(Last { tuple: *tuple, hash, entry: Some(new.entry()) }));
+            }
             None => self.index(cx, tuple, new),
         }
     }
 
     /// Takes a record out. It must still be in its slab.
     pub(crate) fn unindex(&mut self, cx: &Ctx, tuple: &Tuple, found: Found) {
-        self.last_found.set(None);
-        let hash = cx.tuple_hash(tuple);
+        let hash = self.hash(cx, tuple);
+        if self.last.get().is_some_and(|last| last.tuple == *tuple) {
+            self.last.set(None);
+        }
         let entry = found.entry();
         if let Ok(slot) = self.index.find_entry(hash, |other| *other == entry) {
             slot.remove();
@@ -266,8 +286,11 @@ impl Tables {
     }
 
     /// Next candidate of the search for an ephemeral port towards one destination, and how to note the choice.
-    pub(crate) fn port_counter(&mut self, bucket: u16) -> &mut u16 {
-        self.port_counters.entry(bucket).or_default()
+    pub(crate) fn port_counter(&mut self, bucket: u8) -> &mut u16 {
+        if self.port_counters.is_empty() {
+            self.port_counters.resize(1 << u8::BITS, 0);
+        }
+        &mut self.port_counters[usize::from(bucket)]
     }
 }
 

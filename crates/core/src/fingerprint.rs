@@ -21,11 +21,13 @@ const OLD: Duration = Duration::from_secs(240);
 
 /// Hashes an age: how long ago `at` was, capped.
 fn age(now: Instant, at: Instant, h: &mut impl Hasher) {
-    (now - at).min(OLD).hash(h);
+    // Zero stands for: never.
+    let age = if at == Instant::ZERO { OLD } else { (now - at).min(OLD) };
+    age.hash(h);
 }
 
 impl Stack {
-    /// A 128-bit digest of the state relative to `now` and to the connections' initial sequence numbers. Left out:
+    /// A 128-bit digest of the state relative to `now`, to SND.UNA and to RCV.NXT. Left out:
     /// counters, history, traces, connection numbers, generations of handles, keys and the position of the random number
     /// generator. Equal stacks have equal digests; different ones collide with a chance of about 2^-64 among 2^32.
     #[must_use]
@@ -80,7 +82,7 @@ impl Request {
             iss: _,
             irs: _,
             options,
-            ts_recent,
+            ts_recent: _,
             ts_offset: _,
             window,
             path_mtu,
@@ -99,7 +101,6 @@ impl Request {
         } = self;
         (current, tuple, listener.index(), from_cookie).hash(h);
         (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
-        ts_recent.wrapping_sub(now.as_millis() as u32).hash(h);
         (window, path_mtu, max_seg, rcv_wscale, retransmits, ttl, tos, deferred).hash(h);
         age(now, *made_at, h);
         age(now, *sent_at, h);
@@ -108,6 +109,7 @@ impl Request {
 }
 
 impl Tcb {
+    #[expect(clippy::too_many_lines, reason = "one exhaustive pattern, so that no field is forgotten")]
     fn fingerprint(&self, now: Instant, h: &mut impl Hasher) {
         let Self {
             key: _,
@@ -116,7 +118,7 @@ impl Tcb {
             current,
             is,
             recovery,
-            iss,
+            iss: _,
             snd_una,
             snd_nxt,
             snd_wnd,
@@ -136,7 +138,7 @@ impl Tcb {
             mss,
             peer_mss,
             path_mtu,
-            irs,
+            irs: _,
             rcv_nxt,
             rcv_wup,
             rcv_wnd,
@@ -148,7 +150,7 @@ impl Tcb {
             dsack,
             urg_seq,
             urg_byte,
-            ts_recent,
+            ts_recent: _,
             ts_offset: _,
             ts_recent_at,
             delack,
@@ -173,16 +175,17 @@ impl Tcb {
         } = self;
         let una = self.snd_buf.start();
         (tuple, current, is.bits(), recovery).hash(h);
-        for seq in [snd_una, snd_nxt, snd_sml, recover, rtx_next, rtx_until] {
-            (*seq - *iss).hash(h);
+        // Numbers that lie behind SND.UNA have no meaning any more.
+        for seq in [snd_nxt, snd_sml, recover, rtx_next, rtx_until] {
+            (*seq - *snd_una).max(0).hash(h);
         }
-        for seq in [snd_wl1, rcv_nxt, rcv_wup] {
-            (*seq - *irs).hash(h);
+        for seq in [snd_wl1, rcv_wup] {
+            (*seq - *rcv_nxt).hash(h);
         }
         (snd_wnd, max_window, dup_acks, snd_wscale, rcv_wscale, mss, peer_mss, path_mtu).hash(h);
         snd_buf.fingerprint(h);
-        for sent in rtx {
-            (sent.start - *iss, sent.end - *iss, sent.flags.bits()).hash(h);
+        for sent in rtx.iter() {
+            (sent.start - *snd_una, sent.end - *snd_una, sent.flags.bits()).hash(h);
             age(now, sent.at, h);
         }
         congestion.fingerprint(now, h);
@@ -190,16 +193,16 @@ impl Tcb {
         (rcv_wnd, rcv_space.space, rcv_space.copied).hash(h);
         age(now, rcv_space.since, h);
         rcv_buf.fingerprint(h);
-        fin_at.map(|seq| seq - *irs).hash(h);
+        fin_at.map(|seq| seq - *rcv_nxt).hash(h);
         for (start, end) in sacks.iter().take(usize::from(*sacks_len)).chain(dsack) {
-            (*start - *irs, *end - *irs).hash(h);
+            (*start - *rcv_nxt, *end - *rcv_nxt).hash(h);
         }
         (sacks_len, dsack.is_some()).hash(h);
         if is.contains(Is::URGENT_PENDING) {
-            (*urg_seq - *irs, urg_byte).hash(h);
+            (*urg_seq - *rcv_nxt, urg_byte).hash(h);
         }
         if is.contains(Is::TIMESTAMPS) {
-            ts_recent.wrapping_sub(now.as_millis() as u32).hash(h);
+            // The stamp itself counts from the peer's secret offset; what matters is how old it is.
             age(now, *ts_recent_at, h);
         }
         (delack.quick, delack.ato_ms, delack.rcv_mss).hash(h);

@@ -71,6 +71,7 @@ mod fingerprint;
 pub(crate) mod ip;
 mod passive;
 mod port;
+pub(crate) mod queue;
 pub(crate) mod slab;
 pub mod socket;
 pub mod stack;

@@ -37,7 +37,7 @@ impl Stack {
             self.cookie_segment(listener, tuple, seg);
             return;
         }
-        // A SYN with FIN is a scanner's (note n27).
+        // A SYN with FIN is a scanner's.
         if !seg.has(Flags::SYN) || seg.has(Flags::FIN) || tuple.remote_port == 0 {
             return;
         }

@@ -223,6 +223,20 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Drops the entry where it lies; its handles match nothing from now on. False if it was gone.
+    pub(crate) fn discard(&mut self, key: Key) -> bool {
+        let free = self.free;
+        let Some(slot) = self.slot_mut(key.index) else { return false };
+        match slot {
+            Slot::Used { generation, .. } if *generation == key.generation => {}
+            _ => return false,
+        }
+        *slot = Slot::Free { next: free, generation: key.generation.get() };
+        self.free = key.index;
+        self.len -= 1;
+        true
+    }
+
     /// All entries in the order of their indices. Cost: one step for each slot, used or free.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.pages.iter().flat_map(|page| page.iter()).enumerate().filter_map(|(index, slot)| match slot {

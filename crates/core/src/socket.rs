@@ -104,8 +104,8 @@ impl Stack {
         h: TcpHandle,
         f: impl FnOnce(&mut Tcb, &mut Ctx) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.tcb(h)?;
-        self.with(h.0, f).unwrap_or(Err(Error::BadHandle))
+        self.with(h.0, |tcb, cx| if tcb.is(Is::OWNED) { f(tcb, cx) } else { Err(Error::BadHandle) })
+            .unwrap_or(Err(Error::BadHandle))
     }
 
     /// A new socket in CLOSED (`socket()`).
@@ -128,7 +128,7 @@ impl Stack {
         }
         let local = canonical(local);
         let ip = local.ip();
-        if !ip.is_unspecified() && !self.ip.may_use(&self.cx.cfg, ip) {
+        if !ip.is_unspecified() && !self.ip.may_use(ip) {
             return Err(Error::AddrNotAvailable);
         }
         let any_port = tcb.knobs.has(Knob::ANY_PORT);
@@ -242,7 +242,7 @@ impl Stack {
         if remote.port() == 0 || remote.ip().is_unspecified() {
             return Err(Error::AddrNotAvailable);
         }
-        if self.ip.is_group(&self.cx.cfg, remote.ip()) {
+        if self.ip.is_group(remote.ip()) {
             return Err(Error::Prohibited);
         }
         let bound = tcb.is(Is::BOUND).then_some(tcb.tuple.local_addr());
@@ -420,11 +420,10 @@ impl Stack {
     /// [`TcpConfig`](crate::TcpConfig): see [`Stack::orphans`].
     pub fn tcp_close(&mut self, now: Instant, h: TcpHandle) {
         self.set_now(now);
-        if self.tcb(h).is_err() {
-            return;
-        }
-        if self.tcb(h).is_ok_and(|tcb| tcb.state() == State::Listen) {
-            self.stop_listening(h.0, Cause::Close);
+        match self.tcb(h).map(Tcb::state) {
+            Ok(State::Listen) => self.stop_listening(h.0, Cause::Close),
+            Ok(_) => {}
+            Err(_) => return,
         }
         self.with(h.0, |tcb, cx| {
             tcb.close(cx);
@@ -448,7 +447,7 @@ impl Stack {
         self.tcp_close(now, h);
     }
 
-    /// A listener ends: its half-open requests are forgotten, its unaccepted connections reset (note n1).
+    /// A listener ends: its half-open requests are forgotten, its unaccepted connections reset.
     fn stop_listening(&mut self, key: Key, cause: Cause) {
         let Some(tcb) = self.tables.connections.get_mut(key) else { return };
         let Some(listen) = tcb.listen.take() else { return };
@@ -556,6 +555,30 @@ impl Stack {
         true
     }
 
+    /// Aborts all orphans, and the small records of FIN_WAIT_2 with them: each peer gets a RST. For an owner that is about
+    /// to end. Gives how many there were.
+    pub fn abort_orphans(&mut self, now: Instant) -> usize {
+        self.set_now(now);
+        let full = self.tables.connections.iter().filter(|(_, tcb)| tcb.is(Is::ORPHAN)).map(|(key, _)| key);
+        let full: Vec<Key> = full.collect();
+        for key in &full {
+            self.with(*key, |tcb, cx| tcb.abort_with(cx, Cause::Abort));
+        }
+        let v4 = self.tables.time_wait4.iter().filter(|(_, record)| record.state() == State::FinWait2);
+        let v4 = v4.map(|(key, record)| (Found::TimeWait4(key), record.reset(&self.cx)));
+        let v6 = self.tables.time_wait6.iter().filter(|(_, record)| record.state() == State::FinWait2);
+        let v6 = v6.map(|(key, record)| (Found::TimeWait6(key), record.reset(&self.cx)));
+        let small: Vec<_> = v4.chain(v6).collect();
+        let count = full.len() + small.len();
+        for (found, reset) in small {
+            self.cx.counters.out_rsts += 1;
+            self.cx.counters.out_segs += 1;
+            self.cx.send_segment(reset);
+            self.remove_time_wait(found, Cause::Abort, Initiator::Local);
+        }
+        count
+    }
+
     /// Sets an option (`setsockopt()`).
     ///
     /// # Errors
@@ -642,9 +665,10 @@ impl Tcb {
             return;
         }
         self.adjust_rcv_space(cx, n);
+        let pushed = self.is(Is::ACK_PUSHED_TWICE) || (self.is(Is::ACK_PUSHED) && !self.is(Is::PINGPONG));
         let owed = self.is(Is::ACK_SCHEDULED)
             && (self.rcv_nxt.distance_from(self.rcv_wup) > u32::from(self.delack.rcv_mss)
-                || (!self.is(Is::PINGPONG) && self.rcv_buf.readable() == 0));
+                || (pushed && self.rcv_buf.readable() == 0));
         if owed || self.window_update_due() {
             self.is.insert(Is::ACK_NOW);
             cx.want_output(self);
@@ -684,10 +708,15 @@ impl Tcb {
             return Ok(0);
         }
         let taken = self.snd_buf.push(&mut cx.pool, buf.get(..buf.len().min(room)).unwrap_or_default());
-        if taken < buf.len() {
+        if !self.is_writable() {
+            // Whoever asks for readiness now is told "no", and must be told when that changes.
             self.is.insert(Is::WANT_SPACE);
         }
         if taken == 0 {
+            if room > 0 && !self.is(Is::STARVED) {
+                self.is.insert(Is::STARVED);
+                cx.starved.push(self.key);
+            }
             return Err(Error::WouldBlock);
         }
         cx.want_output(self);
@@ -715,12 +744,16 @@ impl Tcb {
             // An urgent byte at the head of the queue is none that a read would give.
             let (readable, at_mark) = self.readable_before_mark();
             ready.set(Ready::IN, ready.contains(Ready::IN) || readable > usize::from(at_mark));
-            let writable = self.is(Is::SND_SHUT) || self.send_space() >= self.knobs.send_buffer as usize / 3;
-            ready.set(Ready::OUT, writable);
+            ready.set(Ready::OUT, self.is(Is::SND_SHUT) || self.is_writable());
         }
         ready.set(Ready::ERR, self.error.is_some());
         ready.set(Ready::PRI, self.is(Is::URGENT_VALID));
         ready
+    }
+
+    /// A third of the send buffer is free (Linux `sk_stream_is_writeable`).
+    pub(crate) fn is_writable(&self) -> bool {
+        !self.is(Is::STARVED) && self.send_space() >= self.knobs.send_buffer as usize / 3
     }
 
     /// Bytes and FIN that the peer has not acknowledged.

@@ -233,10 +233,13 @@ impl Stack {
             let port = tcb.tuple.local_port;
             tables.unbind(port, key);
         }
-        tables.connections.remove(key);
+        tables.connections.discard(key);
         // News of sockets that are gone pile up only if nobody polls events.
         if cx.news.len() > 4096 && cx.news.len() > 2 * tables.connections.len() {
             cx.news.retain(|key| tables.connections.get(*key).is_some());
+        }
+        if cx.starved.len() > 4096 && cx.starved.len() > 2 * tables.connections.len() {
+            cx.starved.retain(|key| tables.connections.get(*key).is_some());
         }
     }
 
@@ -421,6 +424,13 @@ impl Stack {
         self.settle(key);
     }
 
+    /// Whether [`Stack::transmit`] may have a packet: lets a driver sleep on, or a caller skip waking it. True does not
+    /// promise one.
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        !(self.replies.is_empty() && self.cx.out.is_empty() && self.udp.is_idle())
+    }
+
     /// Writes the next packet into `frame` and says how long it is and what the device has to finish. `None`: nothing to
     /// send. `frame` should hold the largest packet that the capabilities allow; a packet that does not fit is dropped.
     pub fn transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
@@ -443,8 +453,12 @@ impl Stack {
         self.transmit_udp(frame)
     }
 
+    #[inline]
     fn transmit_udp(&mut self, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
         self.since_udp = 0;
+        if self.udp.is_idle() {
+            return None;
+        }
         let Self { cx, ip, udp, udp_news, .. } = self;
         let counters = &mut cx.counters;
         udp.transmit(cx.now, &cx.cfg, ip, &mut counters.ip, &mut counters.udp, frame, &mut |handle, ready| {
@@ -501,15 +515,14 @@ impl Stack {
     /// find nothing to do; calling it then and asking again converges on the true deadline.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        [
-            self.cx.wheel.next_deadline(),
-            self.tables.request_wheel.next_deadline(),
-            self.tables.time_wait_wheel.next_deadline(),
-            self.ip.next_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let earlier = |a: Option<Instant>, b: Option<Instant>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let connections = self.cx.wheel.next_deadline();
+        let requests = self.tables.request_wheel.next_deadline();
+        let small = self.tables.time_wait_wheel.next_deadline();
+        earlier(earlier(connections, requests), earlier(small, self.ip.next_timeout()))
     }
 
     /// Lets time act: retransmissions, probes, ends of TIME_WAIT and the like.
@@ -559,6 +572,7 @@ impl Stack {
 
     /// The next socket that is worth a look.
     pub fn poll_event(&mut self) -> Option<Event> {
+        self.wake_starved();
         while let Some(key) = self.cx.news.pop_front() {
             if let Some(tcb) = self.tables.connections.get_mut(key) {
                 tcb.is.remove(Is::SIGNALLED);
@@ -567,6 +581,21 @@ impl Stack {
             }
         }
         self.udp_news.pop_front().map(|(handle, ready)| Event::Udp(handle, ready))
+    }
+
+    /// Memory was given back: those who could not write for want of it may try again.
+    fn wake_starved(&mut self) {
+        let Self { cx, tables, .. } = self;
+        let limit = cx.pool.limit();
+        if cx.starved.is_empty() || cx.pool.allocated() > limit - limit / 8 {
+            return;
+        }
+        for key in core::mem::take(&mut cx.starved) {
+            if let Some(tcb) = tables.connections.get_mut(key) {
+                tcb.is.remove(Is::STARVED);
+                cx.signal(tcb, Ready::OUT);
+            }
+        }
     }
 
     /// The next change of state, if [`Config::trace_transitions`] is set.
@@ -587,9 +616,12 @@ impl Stack {
     /// Runs `f` on a socket and settles what it left.
     pub(crate) fn with<R>(&mut self, key: Key, f: impl FnOnce(&mut Tcb, &mut Ctx) -> R) -> Option<R> {
         let Self { cx, tables, .. } = self;
-        let result = tables.connections.get_mut(key).map(|tcb| f(tcb, cx));
-        self.settle(key);
-        result
+        let tcb = tables.connections.get_mut(key)?;
+        let result = f(tcb, cx);
+        if tcb.is(Is::LEFT) {
+            self.settle(key);
+        }
+        Some(result)
     }
 
     /// The source address for `remote`, and the path MTU.

@@ -63,7 +63,7 @@ impl Stack {
         let Self { cx, ip, udp, udp_news, .. } = self;
         let counters = &mut cx.counters.udp;
         udp.send(&cx.cfg, ip, counters, h, data, to, from, &mut |handle, ready| {
-            note_udp(udp_news, handle, ready)
+            note_udp(udp_news, handle, ready);
         })
     }
 

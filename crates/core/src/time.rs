@@ -83,8 +83,9 @@ impl Instant {
 }
 
 /// A `Duration` in nanoseconds, saturated to what an `Instant` can hold.
+#[inline]
 fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(NANOS_PER_SEC).saturating_add(duration.subsec_nanos().into())
 }
 
 impl Add<Duration> for Instant {

@@ -206,7 +206,7 @@ impl Udp {
         }
         let (any_port, reuse) = (socket.any_port, socket.reuse);
         let addr = local.ip();
-        if !addr.is_unspecified() && !ip.may_use(cfg, addr) {
+        if !addr.is_unspecified() && !ip.may_use(addr) {
             return Err(Error::AddrNotAvailable);
         }
         let port = match local.port() {
@@ -275,7 +275,7 @@ impl Udp {
         if remote.port() == 0 || remote.ip().is_unspecified() || socket.any_port {
             return Err(Error::InvalidInput);
         }
-        if ip.is_group(cfg, remote.ip()) {
+        if ip.is_group(remote.ip()) {
             return Err(Error::Prohibited);
         }
         let (fixed, reuse) = (socket.address_fixed, socket.reuse);
@@ -328,12 +328,12 @@ impl Udp {
         if data.len() > most {
             return Err(Error::MessageTooLong);
         }
-        if ip.is_group(cfg, to.ip()) {
+        if ip.is_group(to.ip()) {
             return Err(Error::Prohibited);
         }
         self.auto_bind(cfg, h, to.ip())?;
         let from = self.source(cfg, ip, h, to, from.map(canonical))?;
-        if ip.is_local(cfg, to.ip()) {
+        if ip.is_local(to.ip()) {
             self.send_here(cfg, counters, h, from, to, data, sink);
             return Ok(());
         }
@@ -382,7 +382,7 @@ impl Udp {
         }
         let chosen = from.map(|from| from.ip()).filter(|addr| !addr.is_unspecified());
         let addr = match chosen {
-            Some(addr) if !ip.may_use(cfg, addr) => return Err(Error::AddrNotAvailable),
+            Some(addr) if !ip.may_use(addr) => return Err(Error::AddrNotAvailable),
             Some(addr) => addr,
             None => match bound.map(|bound| bound.ip()).filter(|addr| !addr.is_unspecified()) {
                 Some(addr) => addr,

@@ -13,6 +13,7 @@
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 const TICK_NANOS: u64 = 1_000_000;
 const SLOT_BITS: u32 = 6;
@@ -27,7 +28,20 @@ const FREE: u64 = u64::MAX;
 /// A timer that was inserted and has neither fired nor been removed. The owner forgets it then: the
 /// number is used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct TimerId(u32);
+pub(crate) struct TimerId(NonZeroU32);
+
+impl TimerId {
+    /// `slot` is the number of a node.
+    fn new(slot: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(slot))
+    }
+
+    /// The number of the node.
+    #[inline]
+    fn slot(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// Lists are circular: the head's `prev` is the tail.
 #[derive(Clone, Debug)]
@@ -121,35 +135,35 @@ impl Wheel {
         };
         self.len += 1;
         self.link(id, tick);
-        TimerId(id)
+        TimerId::new(id)
     }
 
     /// When a timer fires, to the tick.
     pub(crate) fn deadline(&self, id: TimerId) -> Option<Instant> {
-        self.nodes.get(id.0 as usize).filter(|node| node.tick != FREE).map(|node| instant_of(node.tick))
+        self.nodes.get(id.slot() as usize).filter(|node| node.tick != FREE).map(|node| instant_of(node.tick))
     }
 
     /// Moves a timer to another deadline; it then counts as inserted now, except that a deadline
     /// within the same tick changes nothing. `false` when no such timer is armed.
     pub(crate) fn reschedule(&mut self, id: TimerId, deadline: Instant) -> bool {
         let tick = tick_of_deadline(deadline).max(self.position);
-        match self.nodes.get(id.0 as usize) {
+        match self.nodes.get(id.slot() as usize) {
             Some(node) if node.tick == FREE => return false,
             Some(node) if node.tick == tick => return true,
             Some(_) => {}
             None => return false,
         }
-        self.unlink(id.0);
-        self.nodes[id.0 as usize].tick = tick;
-        self.link(id.0, tick);
+        self.unlink(id.slot());
+        self.nodes[id.slot() as usize].tick = tick;
+        self.link(id.slot(), tick);
         true
     }
 
     /// Disarms a timer and returns its key; `None` when no such timer is armed.
     pub(crate) fn remove(&mut self, id: TimerId) -> Option<u64> {
-        self.nodes.get(id.0 as usize).filter(|node| node.tick != FREE)?;
-        self.unlink(id.0);
-        Some(self.release(id.0))
+        self.nodes.get(id.slot() as usize).filter(|node| node.tick != FREE)?;
+        self.unlink(id.slot());
+        Some(self.release(id.slot()))
     }
 
     /// Takes the next timer whose tick `now` has reached: in the order of ticks and, within a tick, of

@@ -1,4 +1,4 @@
-//! ICMP errors in every state (rows S27 to S29; attack D11).
+//! ICMP errors in every state (rows S27 to S29).
 
 mod common;
 use common::matrix::run_row;

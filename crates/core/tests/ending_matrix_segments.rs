@@ -269,8 +269,7 @@ fn a_rst_in_every_state() {
 
 #[test]
 fn a_syn_in_every_state() {
-    // With timestamps a newer stamp makes any SYN one of a new incarnation: see the tests of TIME_WAIT.
-    check(SYNS, &[Setup::default(), Setup::v6()]);
+    check(SYNS, &setups());
 }
 
 #[test]
@@ -311,4 +310,26 @@ const PAWS: &[Row] = &[
 #[test]
 fn an_old_timestamp_in_every_state() {
     check(PAWS, &[Setup::modern(), Setup { v6: true, ..Setup::modern() }]);
+}
+
+#[test]
+fn what_came_twice_is_reported_as_a_duplicate() {
+    // S5, S13: D-SACK (RFC 2883).
+    for start in [Start::Closing, Start::CloseWait, Start::LastAck] {
+        let mut rig = start.rig(Setup { sack: true, ..Setup::default() });
+        rig.inject(seg("FIN,ACK", 0, una(start)));
+        let sent = rig.expect(&format!("ACK {}(0) ack 1", start.snd_nxt()));
+        assert_eq!(sent.sack(rig.peer_iss), [(0, 1)], "{start:?}");
+    }
+    for start in [Start::Established, Start::FinWait1, Start::FinWait2] {
+        let mut rig = start.rig(Setup { sack: true, ..Setup::default() });
+        rig.inject(seg("ACK", 0, una(start)).len(10));
+        rig.advance(ms(200));
+        rig.take();
+        for (from, to) in [(0, 10), (2, 5)] {
+            rig.inject(seg("ACK", from, una(start)).len((to - from) as usize));
+            let sent = rig.expect(&format!("ACK {}(0) ack 10", start.snd_nxt()));
+            assert_eq!(sent.sack(rig.peer_iss), [(from as i32, to as i32)], "{start:?}");
+        }
+    }
 }

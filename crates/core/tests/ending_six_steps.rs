@@ -215,7 +215,7 @@ fn text_that_waits_at_close_is_delivered_before_the_end_of_file() {
     // P4: 1 MB through a 64 KB window, closed at once.
     let mut pair = pair();
     let (client, listener, server) = pair.connected_with_listener();
-    let text: Vec<u8> = (0..1_000_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+    let text: Vec<u8> = (0..1_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
     let now = pair.now;
     assert_eq!(pair.a.tcp_write(now, client, &text), Ok(text.len()));
     pair.a.tcp_close(now, client);

@@ -106,7 +106,7 @@ fn a_syn_from_time_wait_skips_the_limits_of_the_listener() {
 
 #[test]
 fn rfc_1337_keeps_time_wait_from_a_rst() {
-    // n22, attack D10.
+    // n22.
     for on in [false, true] {
         let mut rig = Start::TimeWait.rig(Setup::default().with(|config| config.tcp.rfc1337 = on));
         rig.advance(s(6));
@@ -296,7 +296,7 @@ const SYNCHRONIZED: [Start; 6] =
 
 #[test]
 fn challenge_acks_are_limited_to_one_in_500_ms() {
-    // P7, attack D1; the FIN that is repeated meanwhile is no answer, so states with one in flight are left out.
+    // P7; the FIN that is repeated meanwhile is no answer, so states with one in flight are left out.
     for start in [Start::Established, Start::FinWait2, Start::CloseWait] {
         budget(start, seg("RST", start.rcv_nxt() + 10, 0), 20, 1);
         budget(start, seg("SYN", start.rcv_nxt() + 10, 0), 20, 1);
@@ -331,7 +331,7 @@ fn all_kinds_of_limited_acks_share_one_slot() {
 
 #[test]
 fn two_desynchronized_stacks_fall_silent() {
-    // P7, attack B12: each believes that the other's numbers are far away.
+    // P7: each believes that the other's numbers are far away.
     let mut a = Start::Established.rig(Setup::default());
     let mut b = Start::Established.rig(Setup::default());
     let mut total = 0;

@@ -362,7 +362,7 @@ fn close_before_a_zero_window_enters_fin_wait_1_at_once_and_ends_after_102_s() {
 
 #[test]
 fn an_orphan_whose_probes_are_answered_ends_after_324_s() {
-    // n31, the end of Sockstress (attack B2).
+    // n31, the end of Sockstress.
     let mut rig = stuck();
     let since = rig.now;
     rig.close();
@@ -378,6 +378,40 @@ fn an_orphan_whose_probes_are_answered_ends_after_324_s() {
     }
     assert_eq!(probes, backoff(10));
     assert_eq!(rig.now - since, ms(324_610));
+    rig.expect_all_freed();
+}
+
+#[test]
+fn unasked_acks_do_not_put_off_the_end_of_an_orphan() {
+    // A peer that does not wait for probes: an ACK of nothing each 150 ms, before any probe timer expires.
+    for window in [0, 1] {
+        let mut rig = stuck();
+        let since = rig.now;
+        rig.close();
+        while rig.state().is_some() && rig.now - since < s(1000) {
+            rig.advance(ms(150));
+            rig.sent.clear();
+            rig.inject(seg("ACK", 0, 0).win(window));
+        }
+        assert!(rig.now - since < s(330), "window {window}: {:?}", rig.now - since);
+        rig.take();
+        rig.expect_all_freed();
+    }
+}
+
+#[test]
+fn a_close_in_syn_received_repeats_the_handshake_before_the_fin() {
+    let mut rig = Start::SynReceived.rig(Setup::default());
+    rig.close();
+    rig.expect("FIN,ACK 0(0) ack 0");
+    rig.expect_state(State::FinWait1);
+    rig.advance(s(10));
+    let sent = rig.take();
+    assert_eq!(sent, ["SYN,ACK -1(0) ack 0"; 3]);
+    // The peer has both.
+    rig.inject(seg("ACK", 0, 1));
+    rig.expect_state(State::FinWait2);
+    rig.advance(s(60));
     rig.expect_all_freed();
 }
 
@@ -429,7 +463,7 @@ fn a_fin_alone_before_a_zero_window_is_probed_for() {
 
 #[test]
 fn the_ack_of_all_text_sent_is_not_the_ack_of_an_unsent_fin() {
-    // TC-2 and TC-3 (attack B5): the peer's window lets 4 bytes of 8 through.
+    // TC-2 and TC-3: the peer's window lets 4 bytes of 8 through.
     for passive in [false, true] {
         let mut rig = Start::Established.rig(Setup { window: 4, ..Setup::default() });
         if passive {
@@ -670,5 +704,22 @@ fn an_orphan_at_its_limit_dies_at_its_timer_with_a_rst() {
     assert!(sent.iter().any(|text| text.starts_with("RST,ACK")), "{sent:?}");
     assert_eq!(rig.stack.tcp_record_state(rig.local, first), None);
     assert_eq!(rig.stack.counters().abort_on_memory, 1);
+    rig.expect_all_freed();
+}
+
+#[test]
+fn no_duplicate_ack_or_icmp_makes_a_syn_come_again_as_text() {
+    let mut rig = Start::SynReceived.rig(Setup::default());
+    rig.close();
+    rig.expect("FIN,ACK 0(0) ack 0");
+    for _ in 0..6 {
+        rig.inject(seg("ACK", 0, -1));
+    }
+    rig.icmp("big", 900, -1);
+    for text in rig.take() {
+        assert_eq!(text, "FIN,ACK 0(0) ack 0");
+    }
+    rig.advance(s(300));
+    assert!(rig.take().iter().all(|text| text == "SYN,ACK -1(0) ack 0"));
     rig.expect_all_freed();
 }

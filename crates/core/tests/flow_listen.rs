@@ -12,7 +12,7 @@ fn peer_at(rig: &mut Rig, port: u16) {
     rig.peer.set_port(port);
 }
 
-// RFC 9293 3.8.3; attack A2: at most 1+5 SYN-ACKs over 63 s, none after a RST.
+// RFC 9293 3.8.3: at most 1+5 SYN-ACKs over 63 s, none after a RST.
 #[test]
 fn a_syn_ack_is_repeated_five_times_and_given_up_after_63_seconds() {
     let mut rig = Rig::new(Setup::modern());
@@ -143,7 +143,7 @@ fn abort_on_overflow_resets_instead() {
     rig.expect_gone();
 }
 
-// RFC 4987 3.6; attacks A1, A3.
+// RFC 4987 3.6.
 #[test]
 fn cookies_are_sent_only_when_the_syn_queue_is_full_and_open_connections() {
     let mut rig = Rig::new(Setup::modern());
@@ -279,7 +279,7 @@ fn a_syn_from_or_to_what_is_no_single_host_draws_nothing() {
     }
 }
 
-// RFC 9293 3.10.7.2: RST first, ACK second; attack F10 for SYN with FIN.
+// RFC 9293 3.10.7.2: RST first, ACK second for SYN with FIN.
 #[test]
 fn a_listener_answers_only_a_plain_syn() {
     let mut rig = Rig::new(Setup::default());

@@ -133,7 +133,7 @@ fn a_window_shift_beyond_14_is_read_as_14() {
     assert_eq!(rig.stack.tcp_info(rig.h()).unwrap().window_scales.unwrap().0, 14);
 }
 
-// MUST-15, SHLD-5; A peer's MSS below the floor is raised to it (attack C6).
+// MUST-15, SHLD-5; A peer's MSS below the floor is raised to it.
 #[test]
 fn without_an_mss_option_536_or_1220_is_assumed() {
     for (v6, mss, expected) in [
@@ -258,7 +258,7 @@ fn connect_to(rig: &mut Rig, remote: SocketAddr) -> Result<(TcpHandle, u16), Err
     Ok((h, rig.stack.tcp_local_addr(h).unwrap().port()))
 }
 
-// RFC 6056; attack D6.
+// RFC 6056.
 #[test]
 fn every_ephemeral_port_is_used_once_before_reuse_towards_a_destination() {
     let mut rig = Rig::new(Setup::default().with(|c| c.ephemeral_ports = (40_000, 40_999)));
@@ -309,7 +309,7 @@ fn a_port_that_a_listener_holds_is_not_chosen() {
     assert_eq!(connect_to(&mut rig, peer).map(|_| ()), Err(Error::AddrNotAvailable));
 }
 
-// RFC 6528, MUST-8, MUST-9; attack D4.
+// RFC 6528, MUST-8, MUST-9.
 #[test]
 fn isns_rise_with_the_clock_for_a_tuple_and_are_unrelated_across_tuples() {
     let mut rig = Rig::new(Setup::default());
@@ -414,4 +414,29 @@ fn after_a_lost_syn_data_begins_with_one_segment_and_three_seconds() {
     rig.write_len(5000);
     rig.expect("ACK 0(1460) ack 0");
     rig.expect_nothing();
+}
+
+// RFC 6191, Linux `tcp_tw_reuse`: free ports come first, a TIME_WAIT record gives way only when its stamps are old.
+#[test]
+fn a_port_in_time_wait_is_the_last_choice() {
+    let mut rig = Rig::new(Setup::modern().with(|c| c.ephemeral_ports = (40_000, 40_001)));
+    let remote = rig.peer;
+    let (h, first) = connect_to(&mut rig, remote).unwrap();
+    rig.iss = rig.sent.pop_back().unwrap().seq;
+    rig.local.set_port(first);
+    rig.socket = Some(h);
+    rig.inject(seg("SYN,ACK", -1, 0));
+    rig.close();
+    rig.inject(seg("FIN,ACK", 0, 1));
+    rig.expect_state(State::TimeWait);
+    let (_, second) = connect_to(&mut rig, remote).unwrap();
+    assert_ne!(first, second);
+    assert_eq!(connect_to(&mut rig, remote).map(|_| ()), Err(Error::AddrNotAvailable));
+    rig.advance(s(1));
+    rig.sent.clear();
+    let (_, third) = connect_to(&mut rig, remote).unwrap();
+    assert_eq!(third, first);
+    // RFC 6191: the new numbers lie beyond the old ones.
+    let syn = rig.sent.pop_back().unwrap();
+    assert!(syn.rel_seq > 65_535);
 }

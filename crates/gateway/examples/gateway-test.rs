@@ -13,7 +13,7 @@ fn main() {
         match arg.to_str() {
             Some("--") => break,
             Some("--mtu") => {
-                options.mtu = args.next().and_then(|mtu| mtu.to_str()?.parse().ok()).unwrap_or(0)
+                options.mtu = args.next().and_then(|mtu| mtu.to_str()?.parse().ok()).unwrap_or(0);
             }
             Some("--trace") => options.trace = true,
             Some("--summary") => options.summary = Some(SummaryFormat::Text),

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lastack::device::Device;
 use lastack::tokio::{TcpListener, UdpSocket};
 use lastack::{Cidr, Config, Host, Route};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::activity::Activity;
@@ -45,8 +46,8 @@ pub(crate) struct Shared {
 /// the other side sees it end.
 pub struct Gateway {
     shared: Arc<Shared>,
-    tcp: [TcpListener; 2],
-    udp: [UdpSocket; 2],
+    tcp: TcpListener,
+    udp: UdpSocket,
 }
 
 impl fmt::Debug for Gateway {
@@ -67,13 +68,9 @@ impl Gateway {
         if trace.is_on() {
             host.trace(transition);
         }
-        let any: [SocketAddr; 2] = [(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()];
-        let tcp = [
-            tcp::listen(&host, any[0], limits.max_pending)?,
-            tcp::listen(&host, any[1], limits.max_pending)?,
-        ];
-        let udp =
-            [UdpSocket::bind_any_port(&host, any[0].ip())?, UdpSocket::bind_any_port(&host, any[1].ip())?];
+        // Dual stack: both families.
+        let tcp = tcp::listen(&host, (Ipv6Addr::UNSPECIFIED, 0).into(), limits.max_pending)?;
+        let udp = UdpSocket::bind_any_port(&host, Ipv6Addr::UNSPECIFIED.into())?;
         let shared = Shared {
             slots: Arc::new(Semaphore::new(limits.max_connections)),
             activity: Arc::default(),
@@ -100,16 +97,15 @@ impl Gateway {
     /// # Errors
     /// The device failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<Report> {
-        let Self { shared, tcp: [tcp4, tcp6], udp: [udp4, udp6] } = self;
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(tcp::serve(Arc::clone(&shared), tcp4));
-        tasks.spawn(tcp::serve(Arc::clone(&shared), tcp6));
-        tasks.spawn(udp::serve(Arc::clone(&shared), udp4));
-        tasks.spawn(udp::serve(Arc::clone(&shared), udp6));
+        let Self { shared, tcp, udp } = self;
+        let (leave, leaving) = watch::channel(());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tcp::serve(Arc::clone(&shared), tcp, leaving.clone()));
+        tasks.spawn(udp::serve(Arc::clone(&shared), udp, leaving));
         let failure = tokio::select! {
             () = stop => None,
-            // They end only when the stack does.
-            Some(ended) = tasks.join_next() => Some(ended.map_or_else(io::Error::other, |error| error)),
+            // Without being told to they end only when the stack does.
+            Some(ended) = tasks.join_next() => Some(ended.map_or_else(io::Error::other, Leave::into_error)),
         };
         if failure.is_none() {
             drain(&shared).await;
@@ -123,11 +119,30 @@ impl Gateway {
             ));
         }
         shared.activity.leave();
-        tasks.shutdown().await;
+        drop(leave);
+        while tasks.join_next().await.is_some() {}
         let closed = shared.host.close_async(Duration::ZERO).await;
         match failure {
             Some(error) => Err(closed.failure.map_or(error, io::Error::other)),
             None => Ok(shared.ledger.take()),
+        }
+    }
+}
+
+/// Why a task of the gateway ended.
+#[derive(Debug)]
+pub(crate) enum Leave {
+    /// It was told to.
+    Told,
+    /// The stack is gone.
+    Failed(io::Error),
+}
+
+impl Leave {
+    fn into_error(self) -> io::Error {
+        match self {
+            Self::Told => io::Error::other("a task of the gateway ended by itself"),
+            Self::Failed(error) => error,
         }
     }
 }

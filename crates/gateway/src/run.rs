@@ -23,8 +23,8 @@ use crate::trace::say;
 
 /// Descriptors that lastack and its libraries use beside those of connections and flows.
 const RESERVED_FILES: u64 = 64;
-/// Worker threads of the runtime that moves bytes; the stack has a thread of its own.
-const WORKERS: usize = 1;
+/// Worker threads of the runtime that moves bytes, at the most.
+const MAX_WORKERS: usize = 4;
 
 type CaptureFile = SharedWriter<BufWriter<File>>;
 
@@ -82,21 +82,20 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
     // If the gateway is gone already, joining it says why.
     let _ = stop.send(());
     let report = gateway.join().unwrap_or_else(|_| Err(io::Error::other("the gateway panicked")));
-    let report = report.map_err(|error| fail("carry the program's connections", error))?;
-    if let Some(writer) = &capture {
-        let flushed = writer.lock().unwrap_or_else(PoisonError::into_inner).flush();
-        flushed.map_err(|error| fail("write the capture", error))?;
+    let flushed =
+        capture.map_or(Ok(()), |writer| writer.lock().unwrap_or_else(PoisonError::into_inner).flush());
+    // The status stays the program's: it ran.
+    if let Err(error) = flushed {
+        say(fail("write the capture to its end", error));
     }
-    match ended {
-        Ok(status) => {
-            summarize(options.summary, &report);
-            Ok(status)
-        }
-        Err(error) => {
-            say(&error);
-            Ok(error.status())
-        }
+    match report {
+        Ok(report) => summarize(options.summary, &report),
+        Err(error) => say(fail("carry the program's connections", error)),
     }
+    Ok(ended.unwrap_or_else(|error| {
+        say(&error);
+        error.status()
+    }))
 }
 
 fn check(options: &RunOptions) -> Result<(), String> {
@@ -136,6 +135,12 @@ fn fit(mut limits: Limits, files: u64) -> Limits {
     limits
 }
 
+/// Half of the processors: the stack has a thread of its own, and the program wants to run too.
+fn workers() -> usize {
+    let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (processors / 2).clamp(1, MAX_WORKERS)
+}
+
 /// Starts the gateway on a thread of its own, with a runtime of its own.
 fn start(
     device: Box<dyn Device + Send>,
@@ -143,7 +148,7 @@ fn start(
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<thread::JoinHandle<io::Result<Report>>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(workers())
         .thread_name("lastack-relay")
         .enable_all()
         .build()?;

@@ -9,17 +9,17 @@ use std::time::Instant;
 use lastack::core::IcmpUnreach;
 use lastack::tokio::{PendingConnection, TcpListener, TcpSocket, TcpStream};
 use lastack::{ConnectionId, Host, Refusal, RelayEnd, RelayOptions, RelayReport, Side, relay_with};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use crate::activity::Share;
 use crate::addresses::Target;
 use crate::dial::{dial, is_shortage, refusal, was_reset};
-use crate::gateway::Shared;
+use crate::gateway::{Leave, Shared};
 use crate::host_socket::HostSocket;
 use crate::summary::{ConnectionRecord, End, Party};
 
-/// A listener for every address and port of a family, which asks before it answers.
+/// A listener for every address (of the family, or of both with IPv6) and port, which asks before it answers.
 pub(crate) fn listen(host: &Host, unspecified: SocketAddr, max_pending: u32) -> io::Result<TcpListener> {
     let socket = TcpSocket::new(host)?;
     socket.set_any_port(true)?;
@@ -28,17 +28,25 @@ pub(crate) fn listen(host: &Host, unspecified: SocketAddr, max_pending: u32) -> 
     socket.listen(max_pending)
 }
 
-/// Takes connections until the host is closed or the future is dropped, which cuts those that are open.
-pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) -> io::Error {
+/// Takes connections until the sender of `leaving` is gone, and then cuts those that are open; or until the stack ends.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    mut leaving: watch::Receiver<()>,
+) -> Leave {
     let mut flows = JoinSet::new();
     loop {
         let pending = tokio::select! {
             pending = listener.pending() => pending,
             Some(_) = flows.join_next() => continue,
+            _ = leaving.changed() => {
+                flows.shutdown().await;
+                return Leave::Told;
+            }
         };
         let pending = match pending {
             Ok(pending) => pending,
-            Err(error) => return error,
+            Err(error) => return Leave::Failed(error),
         };
         match Arc::clone(&shared.slots).try_acquire_owned() {
             Ok(slot) => {

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::addresses::Target;
 use crate::dial::is_shortage;
-use crate::gateway::Shared;
+use crate::gateway::{Leave, Shared};
 use crate::summary::FlowRecord;
 
 /// Bytes of the largest datagram.
@@ -37,8 +38,12 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_DATAGRAM].into());
 }
 
-/// Carries datagrams until the host is closed or the future is dropped.
-pub(crate) async fn serve(shared: Arc<Shared>, socket: lastack::tokio::UdpSocket) -> io::Error {
+/// Carries datagrams until the sender of `leaving` is gone, or the stack ends.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    socket: lastack::tokio::UdpSocket,
+    mut leaving: watch::Receiver<()>,
+) -> Leave {
     let socket = Arc::new(socket);
     let table = Table::default();
     let mut tasks = JoinSet::new();
@@ -47,10 +52,14 @@ pub(crate) async fn serve(shared: Arc<Shared>, socket: lastack::tokio::UdpSocket
         let received = tokio::select! {
             received = socket.recv_to(&mut buffer) => received,
             Some(_) = tasks.join_next() => continue,
+            _ = leaving.changed() => {
+                tasks.shutdown().await;
+                return Leave::Told;
+            }
         };
         let (len, source, destination) = match received {
             Ok(received) => received,
-            Err(error) => return error,
+            Err(error) => return Leave::Failed(error),
         };
         let key = (source, destination);
         let known = lock(&table).get(&key).map(|entry| Arc::clone(&entry.flow));

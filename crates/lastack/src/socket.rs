@@ -170,8 +170,9 @@ impl TcpSock {
                 if let Some(id) = ticket.filter(|id| **id != 0) {
                     shard.unwait_tcp(self.handle, interest, std::mem::take(id));
                 }
-                let ok = result.is_ok();
-                (Poll::Ready(result.map_err(|e| explain(shard, self.handle, e))), ok)
+                // A read arms no timer: it concerns the driver only if it has an ACK to send.
+                let kick = result.is_ok() && (interest != Interest::Read || shard.stack.wants_transmit());
+                (Poll::Ready(result.map_err(|e| explain(shard, self.handle, e))), kick)
             }
         })
     }

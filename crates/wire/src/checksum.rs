@@ -88,11 +88,9 @@ const fn add_carry(a: u64, b: u64) -> u64 {
 /// Folds a 64-bit one's-complement sum to 16 bits.
 #[inline]
 const fn fold16(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
+    // The upper half of a number plus itself with its halves swapped is their sum with the carry carried around.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The eight lanes of the inner loop.

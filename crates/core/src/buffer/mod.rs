@@ -13,7 +13,7 @@ pub(crate) use pool::{CHUNK_SIZE, Chunk, ChunkPool};
 pub(crate) use recv::RecvBuffer;
 pub(crate) use send::SendBuffer;
 
-use alloc::collections::VecDeque;
+use crate::queue::Queue;
 
 /// Chunk index lists of at most this many entries are kept when a buffer runs empty.
 const KEEP_INDEX: usize = 4;
@@ -31,8 +31,9 @@ fn chunk_position(offset: u64) -> usize {
 }
 
 /// Lets go of a large index once it is empty: an idle connection holds no memory for past bursts.
-fn shrink_index(chunks: &mut VecDeque<Chunk>) {
-    if chunks.is_empty() && chunks.capacity() > KEEP_INDEX {
-        *chunks = VecDeque::new();
+#[inline]
+fn shrink_index(chunks: &mut Queue<Chunk>) {
+    if chunks.is_empty() {
+        chunks.shrink_idle(KEEP_INDEX);
     }
 }

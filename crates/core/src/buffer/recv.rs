@@ -2,8 +2,9 @@
 //! arrival.
 
 use super::{CHUNK_SIZE, Chunk, ChunkPool, chunk_number, chunk_position, shrink_index};
+use crate::queue::Queue;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// What [`RecvBuffer::insert`] did.
@@ -31,7 +32,7 @@ pub(crate) struct RecvBuffer {
     contiguous_end: u64,
     /// Chunks without a gap in their numbers, from the one of `read_pos` on. All readable bytes are
     /// here, and so is most early data behind a short hole.
-    chunks: VecDeque<Chunk>,
+    chunks: Queue<Chunk>,
     /// Present only while early data is held.
     early: Option<Box<Early>>,
 }
@@ -48,7 +49,7 @@ struct Early {
 impl RecvBuffer {
     /// An empty buffer whose first byte will have the offset `start`.
     pub(crate) const fn new(start: u64) -> Self {
-        RecvBuffer { read_pos: start, contiguous_end: start, chunks: VecDeque::new(), early: None }
+        RecvBuffer { read_pos: start, contiguous_end: start, chunks: Queue::new(), early: None }
     }
 
     /// Offset of the next byte to read.
@@ -129,7 +130,7 @@ impl RecvBuffer {
     /// The usual case: data in order, nothing beyond it.
     fn append(&mut self, pool: &mut ChunkPool, data: &[u8]) -> usize {
         let base = chunk_number(self.read_pos);
-        let stored = write(&mut self.chunks, &mut BTreeMap::new(), base, pool, self.contiguous_end, data);
+        let stored = write(&mut self.chunks, None, base, pool, self.contiguous_end, data);
         self.contiguous_end += stored as u64;
         stored
     }
@@ -183,7 +184,7 @@ impl RecvBuffer {
             let bytes = &data[(gap.start - from) as usize..(gap.end - from) as usize];
             let mut stored = 0;
             if full_at.is_none() {
-                stored = write(&mut self.chunks, &mut early.far, base, pool, at, bytes);
+                stored = write(&mut self.chunks, Some(&mut early.far), base, pool, at, bytes);
                 if stored < bytes.len() {
                     full_at = Some(at + stored as u64);
                 }
@@ -266,7 +267,7 @@ impl RecvBuffer {
         let n = n.min(self.readable());
         let passed = chunk_number(self.read_pos + n as u64) - chunk_number(self.read_pos);
         self.read_pos += n as u64;
-        self.chunks.drain(..passed as usize).for_each(|chunk| pool.give(chunk));
+        give_front(&mut self.chunks, pool, passed as usize);
         if self.readable() == 0 {
             self.give_back_last(pool);
         }
@@ -277,7 +278,7 @@ impl RecvBuffer {
     fn give_back_last(&mut self, pool: &mut ChunkPool) {
         let early_from = self.ranges().first().map_or(u64::MAX, |range| range.0);
         if self.chunks.len() == 1 && chunk_number(early_from) != chunk_number(self.read_pos) {
-            self.chunks.drain(..).for_each(|chunk| pool.give(chunk));
+            give_front(&mut self.chunks, pool, 1);
         }
         shrink_index(&mut self.chunks);
     }
@@ -291,8 +292,10 @@ impl RecvBuffer {
             0 => 0,
             _ => chunk_number(self.contiguous_end - 1) - chunk_number(self.read_pos) + 1,
         };
-        let needed = self.chunks.len().min(needed as usize);
-        self.chunks.drain(needed..).for_each(|chunk| pool.give(chunk));
+        while self.chunks.len() as u64 > needed {
+            let Some(chunk) = self.chunks.pop_back() else { break };
+            pool.give(chunk);
+        }
         shrink_index(&mut self.chunks);
         early.bytes
     }
@@ -323,11 +326,20 @@ impl RecvBuffer {
     }
 }
 
+/// Gives the first `count` chunks back.
+#[inline]
+fn give_front(chunks: &mut Queue<Chunk>, pool: &mut ChunkPool, count: usize) {
+    for _ in 0..count {
+        let Some(chunk) = chunks.pop_front() else { return };
+        pool.give(chunk);
+    }
+}
+
 /// Stores `data` at the offset `at`, chunk by chunk, until the pool gives no more; returns how much.
 /// `chunks` holds the numbers from `base` on, `far` others; a chunk is taken where none is yet.
 fn write(
-    chunks: &mut VecDeque<Chunk>,
-    far: &mut BTreeMap<u64, Chunk>,
+    chunks: &mut Queue<Chunk>,
+    mut far: Option<&mut BTreeMap<u64, Chunk>>,
     base: u64,
     pool: &mut ChunkPool,
     at: u64,
@@ -338,17 +350,20 @@ fn write(
         let offset = at + done as u64;
         let number = chunk_number(offset);
         let index = (number - base) as usize;
-        if index >= chunks.len() && !far.contains_key(&number) {
+        if index >= chunks.len() && !far.as_ref().is_some_and(|far| far.contains_key(&number)) {
             let Some(chunk) = pool.take() else { break };
             if index == chunks.len() {
                 chunks.push_back(chunk);
-            } else {
+            } else if let Some(far) = far.as_mut() {
                 far.insert(number, chunk);
+            } else {
+                pool.give(chunk);
+                break;
             }
         }
         let chunk = match chunks.get_mut(index) {
             Some(chunk) => chunk,
-            None => match far.get_mut(&number) {
+            None => match far.as_mut().and_then(|far| far.get_mut(&number)) {
                 Some(chunk) => chunk,
                 None => break,
             },

@@ -1,14 +1,14 @@
 //! The send buffer: bytes from the application until the peer has acknowledged them.
 
 use super::{CHUNK_SIZE, Chunk, ChunkPool, chunk_number, chunk_position, shrink_index};
-use alloc::collections::VecDeque;
+use crate::queue::Queue;
 
 /// A queue of bytes addressed by stream offset, for sending and sending again.
 ///
 /// Chunks are held for the numbers from that of `start` up to the one with the last byte, no others.
 #[derive(Clone, Debug)]
 pub(crate) struct SendBuffer {
-    chunks: VecDeque<Chunk>,
+    chunks: Queue<Chunk>,
     start: u64,
     end: u64,
 }
@@ -16,7 +16,7 @@ pub(crate) struct SendBuffer {
 impl SendBuffer {
     /// An empty buffer whose first byte will have the offset `start`.
     pub(crate) const fn new(start: u64) -> Self {
-        SendBuffer { chunks: VecDeque::new(), start, end: start }
+        SendBuffer { chunks: Queue::new(), start, end: start }
     }
 
     /// Bytes held: not yet acknowledged, sent or not.
@@ -100,7 +100,10 @@ impl SendBuffer {
         let passed = self.chunk_index(up_to);
         self.start = up_to;
         let gone = if self.is_empty() { self.chunks.len() } else { passed };
-        self.chunks.drain(..gone).for_each(|chunk| pool.give(chunk));
+        for _ in 0..gone {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            pool.give(chunk);
+        }
         shrink_index(&mut self.chunks);
     }
 

@@ -2,7 +2,8 @@
 
 use super::output::Head;
 use super::random::Stream;
-use super::{Env, Ip, Received, route};
+use super::route::{self, Own};
+use super::{Env, Ip, Received};
 use crate::config::Config;
 use crate::error::Error;
 use crate::time::Instant;
@@ -172,12 +173,12 @@ impl Ip {
     }
 
     pub(super) fn report(&mut self, env: &mut Env<'_>, what: Report, packet: &[u8]) {
-        let Some((src, dst)) = may_report(env.cfg, what, packet) else { return };
+        let Some((src, dst)) = may_report(&self.own, what, packet) else { return };
         if !self.limiter.allow(env.now) {
             env.counters.icmp_out_rate_limit += 1;
             return;
         }
-        let from = reporter(env.cfg, what, dst);
+        let from = reporter(&self.own, env.cfg, what, dst);
         let mut message = vec![0; icmpv6::HEADER_LEN + icmpv6::MAX_QUOTE];
         let written = match (from, src) {
             (IpAddr::V4(_), IpAddr::V4(_)) => self.write_v4(what, packet, &mut message),
@@ -457,7 +458,7 @@ fn validated(
 /// Source and destination of `packet` if an error may be sent about it (RFC 1122 3.2.2, RFC 4443 2.4 e): both
 /// are unicast, it is not a later fragment (but for a complaint about an IPv6 fragment as such), and it is no ICMP
 /// error itself.
-fn may_report(cfg: &Config, what: Report, packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+fn may_report(own: &Own, what: Report, packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     let (src, dst, is_error) = match packet.first()? >> 4 {
         4 => {
             let header = packet.first_chunk::<{ ipv4::HEADER_LEN }>()?;
@@ -491,15 +492,15 @@ fn may_report(cfg: &Config, what: Report, packet: &[u8]) -> Option<(IpAddr, IpAd
         }
         _ => return None,
     };
-    let unicast = matches!(route::destination(cfg, dst), route::Destination::Own | route::Destination::Any);
-    (!is_error && unicast && route::source_is_valid(cfg, src)).then_some((src, dst))
+    let unicast = matches!(route::destination(own, dst), route::Destination::Own | route::Destination::Any);
+    (!is_error && unicast && route::source_is_valid(own, src)).then_some((src, dst))
 }
 
 /// Where an error comes from: the address that was asked, but for what lies beyond it, an own one if there is one.
-fn reporter(cfg: &Config, what: Report, dst: IpAddr) -> IpAddr {
+fn reporter(own: &Own, cfg: &Config, what: Report, dst: IpAddr) -> IpAddr {
     match what {
         Report::Unreachable(IcmpUnreach::Network | IcmpUnreach::Host | IcmpUnreach::Prohibited)
-            if route::destination(cfg, dst) == route::Destination::Any =>
+            if route::destination(own, dst) == route::Destination::Any =>
         {
             route::first_of_family(cfg, dst).unwrap_or(dst)
         }

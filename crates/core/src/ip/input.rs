@@ -3,7 +3,7 @@
 use super::icmp::{IcmpError, Report};
 use super::output::Head;
 use super::reassembly::{Fragment, Outcome, Shape};
-use super::route::{self, Destination};
+use super::route::{self, Destination, Own};
 use super::{Env, Ip, IpCounters, Replies};
 use crate::config::Config;
 use crate::time::Instant;
@@ -181,7 +181,7 @@ impl Ip {
             ttl: header.ttl(),
             tos: header.tos(),
         };
-        let Some(to) = admit(env, &head) else { return Received::Consumed };
+        let Some(to) = admit(&self.own, env, &head) else { return Received::Consumed };
         if is_source_routed(header.options()) {
             env.counters.in_source_routed += 1;
             return Received::Consumed;
@@ -226,7 +226,7 @@ impl Ip {
             ttl: header.hop_limit(),
             tos: header.traffic_class(),
         };
-        let Some(to) = admit(env, &head) else { return Received::Consumed };
+        let Some(to) = admit(&self.own, env, &head) else { return Received::Consumed };
         let whole = packet.get(..header.total_len()).unwrap_or(packet);
         let Some(ext) = self.walk(env, header, whole) else { return Received::Consumed };
         let (start, end) = (ext.payload_offset, header.total_len());
@@ -371,13 +371,13 @@ fn bad_header(env: &mut Env<'_>, error: WireError) -> Received<'static> {
 }
 
 /// The checks that need nothing but the fixed header. `None`: dropped and counted.
-fn admit(env: &mut Env<'_>, head: &Head) -> Option<Destination> {
-    let to = route::destination(env.cfg, head.dst);
+fn admit(own: &Own, env: &mut Env<'_>, head: &Head) -> Option<Destination> {
+    let to = route::destination(own, head.dst);
     match to {
         // Also what a kernel says to all nodes and routers of a link that it takes a TUN for.
         Destination::Multicast => env.counters.in_mcast_pkts += 1,
         Destination::Foreign => env.counters.in_addr_errors += 1,
-        _ if !route::source_is_valid(env.cfg, head.src) => env.counters.in_martian_sources += 1,
+        _ if !route::source_is_valid(own, head.src) => env.counters.in_martian_sources += 1,
         _ if head.ttl == 0 => env.counters.in_hdr_errors += 1,
         Destination::Broadcast => {
             env.counters.in_bcast_pkts += 1;

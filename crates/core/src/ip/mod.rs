@@ -33,11 +33,13 @@ use lastack_wire::Capabilities;
 use pmtu::PathMtu;
 use random::Identification;
 use reassembly::Reassembly;
+use route::Own;
 
 /// State of the IP layer. Everything in it is bounded by the [`Config`].
 #[derive(Clone, Debug)]
 pub(crate) struct Ip {
     caps: Capabilities,
+    own: Own,
     ttl: u8,
     reassembly: Reassembly,
     path_mtu: PathMtu,
@@ -61,6 +63,7 @@ impl Ip {
     pub(crate) fn new(cfg: &Config, caps: Capabilities, key: [u8; 16]) -> Self {
         Self {
             caps,
+            own: Own::new(cfg),
             ttl: cfg.tcp.ttl,
             reassembly: Reassembly::default(),
             path_mtu: PathMtu::new(caps.mtu, cfg.tcp.min_pmtu, cfg.path_mtu_entries, cfg.path_mtu_timeout),

@@ -3,6 +3,7 @@
 use super::Ip;
 use crate::config::Config;
 use crate::error::Error;
+use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What a destination address is to this stack.
@@ -20,21 +21,62 @@ pub(super) enum Destination {
     Foreign,
 }
 
+/// The configured addresses, sorted for the look at each packet.
+#[derive(Clone, Debug)]
+pub(super) struct Own {
+    v4: Vec<Ipv4Addr>,
+    v6: Vec<Ipv6Addr>,
+    /// Broadcast addresses of the connected networks.
+    broadcast: Vec<Ipv4Addr>,
+    /// [`Config::any_address`].
+    any: bool,
+}
+
+impl Own {
+    pub(super) fn new(cfg: &Config) -> Self {
+        let mut own = Self { v4: Vec::new(), v6: Vec::new(), broadcast: Vec::new(), any: cfg.any_address };
+        for cidr in &cfg.addresses {
+            match cidr.addr() {
+                IpAddr::V4(addr) => own.v4.push(addr),
+                IpAddr::V6(addr) => own.v6.push(addr),
+            }
+            own.broadcast.extend(cidr.broadcast());
+        }
+        own.v4.sort_unstable();
+        own.v6.sort_unstable();
+        own.broadcast.sort_unstable();
+        own.broadcast.dedup();
+        own
+    }
+
+    /// Whether `addr` is one of the configured addresses.
+    pub(super) fn contains(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => self.v4.binary_search(&addr).is_ok(),
+            IpAddr::V6(addr) => self.v6.binary_search(&addr).is_ok(),
+        }
+    }
+
+    fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
+        addr == Ipv4Addr::BROADCAST || self.broadcast.binary_search(&addr).is_ok()
+    }
+}
+
 impl Ip {
     /// Whether `addr` is one of the configured addresses.
     #[inline]
-    pub(crate) fn is_local(&self, cfg: &Config, addr: IpAddr) -> bool {
-        cfg.addresses.iter().any(|own| own.addr() == addr)
+    pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
+        self.own.contains(addr)
     }
 
     /// Whether a socket may use `addr` as its own: a configured address, or any unicast one with `any_address`.
-    pub(crate) fn may_use(&self, cfg: &Config, addr: IpAddr) -> bool {
-        matches!(destination(cfg, addr), Destination::Own | Destination::Any)
+    pub(crate) fn may_use(&self, addr: IpAddr) -> bool {
+        matches!(destination(&self.own, addr), Destination::Own | Destination::Any)
     }
 
     /// Whether `addr` is a broadcast or multicast address.
-    pub(crate) fn is_group(&self, cfg: &Config, addr: IpAddr) -> bool {
-        matches!(destination(cfg, addr), Destination::Broadcast | Destination::Multicast)
+    pub(crate) fn is_group(&self, addr: IpAddr) -> bool {
+        matches!(destination(&self.own, addr), Destination::Broadcast | Destination::Multicast)
     }
 
     /// The source for packets to `remote`: the longest match among connected networks and routes; among equals a
@@ -62,12 +104,12 @@ pub(super) fn first_of_family(cfg: &Config, like: IpAddr) -> Option<IpAddr> {
     cfg.addresses.iter().map(super::Cidr::addr).find(|own| own.is_ipv4() == like.is_ipv4())
 }
 
-pub(super) fn destination(cfg: &Config, addr: IpAddr) -> Destination {
-    if cfg.addresses.iter().any(|own| own.addr() == addr) {
+pub(super) fn destination(own: &Own, addr: IpAddr) -> Destination {
+    if own.contains(addr) {
         return Destination::Own;
     }
     let routable = match addr {
-        IpAddr::V4(a) if is_broadcast(cfg, a) => return Destination::Broadcast,
+        IpAddr::V4(a) if own.is_broadcast(a) => return Destination::Broadcast,
         _ if addr.is_multicast() => return Destination::Multicast,
         // The last term is class E, which nobody uses.
         IpAddr::V4(a) => !(a.octets()[0] == 0 || a.is_loopback() || a.octets()[0] >= 240),
@@ -75,21 +117,17 @@ pub(super) fn destination(cfg: &Config, addr: IpAddr) -> Destination {
             !(a.is_unspecified() || a.is_loopback() || a.is_unicast_link_local() || embeds_v4(a))
         }
     };
-    if routable && cfg.any_address { Destination::Any } else { Destination::Foreign }
+    if routable && own.any { Destination::Any } else { Destination::Foreign }
 }
 
 /// Whether a packet from the device may carry `src`: no group, nothing that only exists inside a host, and not
 /// one of our own (RFC 1122 3.2.1.3; LAND).
-pub(super) fn source_is_valid(cfg: &Config, src: IpAddr) -> bool {
+pub(super) fn source_is_valid(own: &Own, src: IpAddr) -> bool {
     let valid = match src {
-        IpAddr::V4(a) => !(a.octets()[0] == 0 || a.is_loopback() || a.is_multicast() || is_broadcast(cfg, a)),
+        IpAddr::V4(a) => !(a.octets()[0] == 0 || a.is_loopback() || a.is_multicast() || own.is_broadcast(a)),
         IpAddr::V6(a) => !(a.is_unspecified() || a.is_loopback() || a.is_multicast() || embeds_v4(a)),
     };
-    valid && !cfg.addresses.iter().any(|own| own.addr() == src)
-}
-
-fn is_broadcast(cfg: &Config, addr: Ipv4Addr) -> bool {
-    addr == Ipv4Addr::BROADCAST || cfg.addresses.iter().any(|own| own.broadcast() == Some(addr))
+    valid && !own.contains(src)
 }
 
 /// IPv4-mapped addresses never stand in a packet (RFC 4291 2.5.5.2).

@@ -14,6 +14,9 @@ use lastack_wire::tcp::Flags;
 /// Duplicate ACKs that stand for a loss (RFC 5681 2).
 const DUP_THRESH: u16 = 3;
 
+/// A retransmission queue that runs empty keeps memory for so many entries at the most.
+const RTX_KEPT: usize = 16;
+
 /// What an acknowledgement number was worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AckResult {
@@ -149,8 +152,8 @@ impl Tcb {
             }
             self.rtx.pop_front();
         }
-        if self.rtx.is_empty() && self.rtx.capacity() > 64 {
-            self.rtx.shrink_to(16);
+        if self.rtx.is_empty() {
+            self.rtx.shrink_idle(RTX_KEPT);
         }
         if !ambiguous && let Some(at) = oldest {
             return Some(cx.now - at);
@@ -257,14 +260,14 @@ impl Tcb {
 
     /// Tells a writer that waits once a third of the buffer is free (Linux `sk_stream_write_space`).
     fn signal_space(&mut self, cx: &mut Ctx) {
-        if self.is(Is::WANT_SPACE) && self.send_space() >= self.knobs.send_buffer as usize / 3 {
+        if self.is(Is::WANT_SPACE) && self.is_writable() {
             self.is.remove(Is::WANT_SPACE);
             cx.signal(self, Ready::OUT);
         }
     }
 
     /// RFC 7323 4.3: the stamp of a segment that covers what we acknowledged last, and never back in time. Called
-    /// after the acknowledgement was found good, so that a forged stamp is not taken (attack D9).
+    /// after the acknowledgement was found good, so that a forged stamp is not taken.
     fn update_ts_recent(&mut self, cx: &Ctx, seg: &Seg<'_>) {
         if let Some((value, _)) = seg.options.timestamps
             && self.is(Is::TIMESTAMPS)

@@ -128,6 +128,6 @@ impl Tcb {
     pub(crate) fn purge_send_queue(&mut self, cx: &mut Ctx) {
         self.snd_buf.clear(&mut cx.pool);
         self.rtx.clear();
-        self.rtx.shrink_to(0);
+        self.rtx.shrink_idle(0);
     }
 }

@@ -181,8 +181,13 @@ impl Tcb {
         self.schedule_ack();
         let len = if seg.gso_size > 0 { usize::from(seg.gso_size) } else { seg.payload.len() };
         let len = len.min(usize::from(u16::MAX)) as u16;
-        if len >= self.delack.rcv_mss {
+        let full = len >= self.delack.rcv_mss;
+        if full {
             self.delack.rcv_mss = len.min(self.advertised_mss(cx));
+        }
+        if !full || seg.has(Flags::PSH) {
+            self.is.set(Is::ACK_PUSHED_TWICE, self.is(Is::ACK_PUSHED) && !full);
+            self.is.insert(Is::ACK_PUSHED);
         }
         let min = cx.cfg.tcp.delayed_ack;
         let gap = cx.now - self.delack.last_data;
@@ -223,9 +228,10 @@ impl Tcb {
         }
     }
 
-    /// The right edge moves with the data: the reader keeps up. Otherwise the reader's call sends the ACK.
+    /// The reader keeps up: less than half of the buffer is unread. Otherwise the reader's call sends the ACK, or the
+    /// timer. (Linux waits for the reader as soon as the right edge cannot move on.)
     fn window_keeps_up(&self) -> bool {
-        self.rcv_space.space.saturating_sub(self.rcv_buf.readable() as u32) >= self.rcv_wnd
+        self.rcv_buf.readable() as u32 <= self.rcv_space.space / 2
     }
 
     fn arm_delayed_ack(&mut self, cx: &mut Ctx) {

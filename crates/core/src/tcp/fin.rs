@@ -94,11 +94,17 @@ impl Tcb {
         time.max(rto * 4 - rto / 2)
     }
 
-    /// The full record has handed over to its successor: it is nothing but a handle to what was received.
-    fn detach(&mut self, cx: &mut Ctx) {
+    /// The record is out of its life: nothing of it is sent, acknowledged or timed any more.
+    pub(crate) fn leave(&mut self, cx: &mut Ctx) {
         self.is.insert(Is::LEFT);
+        self.is.remove(Is::ACK_NOW | Is::ACK_SCHEDULED);
         self.timers.clear_all(&mut cx.wheel);
         self.purge_send_queue(cx);
+    }
+
+    /// The full record has handed over to its successor: it is nothing but a handle to what was received.
+    fn detach(&mut self, cx: &mut Ctx) {
+        self.leave(cx);
         cx.signal(self, Ready::IN | Ready::OUT | Ready::RDHUP | Ready::HUP);
     }
 }

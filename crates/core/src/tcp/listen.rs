@@ -176,13 +176,19 @@ impl Request {
     }
 
     pub(crate) fn enter(&mut self, cx: &mut Ctx) {
-        let (id, tuple) = (self.id, self.tuple);
-        transition(&mut self.current, cx, id, &tuple, State::NewSynRecv, Cause::Syn, Initiator::Peer);
+        transition(
+            &mut self.current,
+            cx,
+            self.id,
+            &self.tuple,
+            State::NewSynRecv,
+            Cause::Syn,
+            Initiator::Peer,
+        );
     }
 
     pub(crate) fn leave(&mut self, cx: &mut Ctx, cause: Cause, initiator: Initiator) {
-        let (id, tuple) = (self.id, self.tuple);
-        transition(&mut self.current, cx, id, &tuple, State::Closed, cause, initiator);
+        transition(&mut self.current, cx, self.id, &self.tuple, State::Closed, cause, initiator);
     }
 
     fn uses_timestamps(&self, cx: &Ctx) -> bool {
@@ -318,7 +324,7 @@ impl Request {
         RequestAction::Complete
     }
 
-    /// The echoed stamp is one that a SYN-ACK of ours carried: a blind sender cannot know it (attack D9; Linux
+    /// The echoed stamp is one that a SYN-ACK of ours carried: a blind sender cannot know it (Linux
     /// `tcp_check_req` since 6.15).
     fn echoes_our_stamp(&self, cx: &Ctx, seg: &Seg<'_>) -> bool {
         match seg.options.timestamps {

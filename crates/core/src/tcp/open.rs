@@ -14,9 +14,9 @@ use super::window::wscale_for;
 use crate::buffer::{RecvBuffer, SendBuffer};
 use crate::ctx::Ctx;
 use crate::event::Ready;
+use crate::queue::Queue;
 use crate::slab::Key;
 use crate::time::Instant;
-use alloc::collections::VecDeque;
 use lastack_wire::SeqNumber;
 use lastack_wire::tcp::{Flags, Options, Repr};
 
@@ -65,7 +65,7 @@ impl Tcb {
             snd_sml: zero,
             max_window: 0,
             snd_buf: SendBuffer::new(0),
-            rtx: VecDeque::new(),
+            rtx: Queue::new(),
             congestion,
             rtt: RttEstimator::new(&rtt),
             recover: zero,
@@ -115,14 +115,14 @@ impl Tcb {
     }
 
     /// Sizes that follow from the path and the socket's options; before the first segment.
-    fn init_sizes(&mut self, cx: &Ctx, path_mtu: u16) {
+    fn init_sizes(&mut self, cx: &Ctx, path_mtu: u16, ts_offset: u32) {
         self.path_mtu = path_mtu;
         self.delack.rcv_mss = self.advertised_mss(cx).min(DEFAULT_MSS_V4);
         let limit = self.knobs.recv_buffer;
         let fixed = self.knobs.has(Knob::FIXED_RCVBUF);
         self.rcv_space.space = if fixed { limit } else { limit.min(cx.cfg.tcp.recv_buffer_initial as u32) };
         self.rcv_space.since = cx.now;
-        self.ts_offset = cx.ts_offset(&self.tuple);
+        self.ts_offset = ts_offset;
     }
 
     /// What our MSS option says: the largest segment the interface can carry, whatever the path (RFC 1191 3.1).
@@ -143,7 +143,7 @@ impl Tcb {
 
     /// Active open: SYN_SENT, and the SYN.
     pub(crate) fn connect(&mut self, cx: &mut Ctx, path_mtu: u16, iss: SeqNumber) {
-        self.init_sizes(cx, path_mtu);
+        self.init_sizes(cx, path_mtu, cx.ts_offset(&self.tuple));
         self.sync_mss(cx);
         self.set_iss(iss);
         self.is.insert(Is::ACTIVE_OPEN);
@@ -166,9 +166,9 @@ impl Tcb {
         self.rtx_until = iss;
     }
 
-    /// The SYN, or in SYN_RECEIVED the SYN-ACK, first or repeated.
+    /// The SYN, or from SYN_RECEIVED on the SYN-ACK, first or repeated.
     pub(crate) fn send_handshake(&mut self, cx: &mut Ctx) {
-        let answer = self.state() == State::SynReceived;
+        let answer = self.state() != State::SynSent;
         let mut options = Options { mss: Some(self.advertised_mss(cx)), ..Options::default() };
         if if answer { self.is(Is::TIMESTAMPS) } else { cx.cfg.tcp.timestamps } {
             options.timestamps = Some((self.ts_now(cx.now), if answer { self.ts_recent } else { 0 }));
@@ -235,7 +235,7 @@ impl Tcb {
         child.tuple = request.tuple;
         child.parent = Some(listener.key);
         child.congestion = listener.congestion.clone();
-        child.init_sizes(cx, request.path_mtu);
+        child.init_sizes(cx, request.path_mtu, request.ts_offset);
         child.set_iss(request.iss);
         child.set_irs(request.irs);
         child.rcv_wscale = request.rcv_wscale;

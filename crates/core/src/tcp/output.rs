@@ -46,19 +46,19 @@ impl OutSegment {
         let Self { src, dst, ttl, tos, repr } = self;
         let tuple =
             Tuple { local: *src, remote: *dst, local_port: repr.src_port, remote_port: repr.dst_port };
-        let (iss, irs) = match tables.find(cx, &tuple) {
+        let (una, nxt) = match tables.find(cx, &tuple) {
             Some(Found::Connection(key)) => {
-                tables.connections.get(key).map_or((0, 0), |tcb| (tcb.iss.0, tcb.irs.0))
+                tables.connections.get(key).map_or((0, 0), |tcb| (tcb.snd_una.0, tcb.rcv_nxt.0))
             }
             Some(Found::Request(key)) => tables.requests.get(key).map_or((0, 0), |r| (r.iss.0, r.irs.0)),
             _ => (0, 0),
         };
         (tuple, ttl, tos, repr.flags.bits(), repr.window, repr.urgent).hash(h);
-        (repr.seq.0.wrapping_sub(iss), repr.ack.0.wrapping_sub(irs)).hash(h);
+        (repr.seq.0.wrapping_sub(una), repr.ack.0.wrapping_sub(nxt)).hash(h);
         let options = &repr.options;
         (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
         for (start, end) in &options.sack {
-            (start.0.wrapping_sub(irs), end.0.wrapping_sub(irs)).hash(h);
+            (start.0.wrapping_sub(nxt), end.0.wrapping_sub(nxt)).hash(h);
         }
     }
 }
@@ -104,7 +104,7 @@ impl Tcb {
         }
         if self.can_send_data() && (self.has_unsent() || self.rtx_next.before(self.rtx_until)) {
             let options = self.segment_options(cx);
-            let header = HEADER_LEN + options_len(&options);
+            let header = HEADER_LEN + options.emitted_len();
             let mss = self.payload_mss(header);
             let piece = self.next_retransmission(mss).or_else(|| self.next_new(cx, mss, header, frame.len()));
             if let Some(piece) = piece {
@@ -132,8 +132,10 @@ impl Tcb {
 
     /// The next piece that recovery wants to send again.
     fn next_retransmission(&mut self, mss: u32) -> Option<Piece> {
-        if self.rtx_next.before(self.snd_una) {
-            self.rtx_next = self.snd_una;
+        // A SYN is no text: its repetition is the timer's.
+        let oldest = self.snd_una + u32::from(self.handshake_unacked());
+        if self.rtx_next.before(oldest) {
+            self.rtx_next = oldest;
         }
         if !self.rtx_next.before(self.rtx_until) || self.rtx.is_empty() {
             return None;
@@ -439,7 +441,7 @@ impl Tcb {
     /// An acknowledgement left, alone or on data: nothing is owed any more.
     fn ack_sent(&mut self) {
         self.delack.quick = self.delack.quick.saturating_sub(u8::from(self.is(Is::ACK_SCHEDULED)));
-        self.is.remove(Is::ACK_NOW | Is::ACK_SCHEDULED);
+        self.is.remove(Is::ACK_NOW | Is::ACK_SCHEDULED | Is::ACK_PUSHED | Is::ACK_PUSHED_TWICE);
         self.timers.clear(Timer::DelayedAck);
         self.dsack = None;
     }
@@ -449,9 +451,4 @@ impl Tcb {
         self.is(Is::ACK_NOW)
             || (self.can_send_data() && (self.rtx_next.before(self.rtx_until) || self.has_unsent()))
     }
-}
-
-/// Bytes that options take in the header.
-fn options_len(options: &Options) -> usize {
-    Repr { options: *options, ..Repr::default() }.header_len() - HEADER_LEN
 }

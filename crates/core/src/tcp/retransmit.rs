@@ -70,7 +70,8 @@ impl Tcb {
     /// RTO with back-off and ceiling.
     pub(crate) fn backed_off_rto(&self, cx: &Ctx) -> Duration {
         let max = cx.cfg.tcp.rto_max;
-        self.rtt.rto().saturating_mul(1 << self.backoff.min(20)).min(max)
+        let rto = self.rtt.rto();
+        if self.backoff == 0 { rto.min(max) } else { rto.saturating_mul(1 << self.backoff.min(20)).min(max) }
     }
 
     /// Starts or restarts the retransmission timer for what is in flight (RFC 6298 5.1, 5.3).
@@ -152,11 +153,19 @@ impl Tcb {
         if self.gives_up(cx) {
             return;
         }
-        self.enter_loss(cx);
         self.retransmits = self.retransmits.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
+        if self.handshake_unacked() {
+            return self.retransmit_handshake(cx);
+        }
+        self.enter_loss(cx);
         self.arm_rto(cx);
         cx.want_output(self);
+    }
+
+    /// Our SYN is the oldest thing in flight: the application closed before the handshake was through.
+    pub(crate) fn handshake_unacked(&self) -> bool {
+        self.snd_una == self.iss && self.snd_buf.start() == 0
     }
 
     /// R2: patience is over (Linux `tcp_write_timeout`).
@@ -169,6 +178,10 @@ impl Tcb {
             if self.orphan_out_of_resources(cx) {
                 return true;
             }
+        }
+        // After progress there is always one more attempt.
+        if self.retransmits == 0 {
+            return false;
         }
         let user = self.user_timeout_passed(cx, Some(since));
         let model = model_timeout(&cx.cfg.tcp, retries, cx.cfg.tcp.rto_min);
@@ -240,7 +253,12 @@ impl Tcb {
             let end = start + Duration::from_millis(user.into());
             when = when.min((end - cx.now).max(Duration::from_millis(1)));
         }
-        self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, cx.now + when);
+        let at = cx.now + when;
+        // An ACK does not put the probe off (on Linux it does): a peer that sends one now and then could otherwise keep
+        // an orphan for ever.
+        if self.timers.deadline(Timer::Retransmit).is_none_or(|armed| at < armed) {
+            self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, at);
+        }
     }
 
     /// Linux `tcp_probe_timer`.
@@ -302,6 +320,9 @@ impl Tcb {
 
     /// Starts the keep-alive timer of a connection that wants one.
     pub(crate) fn arm_keepalive(&mut self, cx: &mut Ctx) {
+        if self.is(Is::LEFT) {
+            return;
+        }
         if self.knobs.has(Knob::KEEPALIVE)
             && !matches!(self.state(), State::Closed | State::Listen | State::SynSent)
         {

@@ -3,7 +3,7 @@
 //! [`Current`] keeps its state private to this file, so no other code can write it.
 
 use super::state::{Cause, Initiator, State, is_legal};
-use super::tcb::{Is, Tcb, Tuple};
+use super::tcb::{Tcb, Tuple};
 use crate::ctx::Ctx;
 use crate::event::{ConnectionId, Ready, Transition, TransitionEvent};
 
@@ -51,13 +51,10 @@ pub(crate) fn transition(
 
 /// Moves the state of a full record, keeps its history and tells its owner.
 pub(crate) fn set_state(tcb: &mut Tcb, cx: &mut Ctx, to: State, cause: Cause, initiator: Initiator) {
-    let (id, tuple) = (tcb.id, tcb.tuple);
-    let transition = transition(&mut tcb.current, cx, id, &tuple, to, cause, initiator);
+    let transition = transition(&mut tcb.current, cx, tcb.id, &tcb.tuple, to, cause, initiator);
     tcb.history.push(transition);
     if to == State::Closed {
-        tcb.is.insert(Is::LEFT);
-        tcb.timers.clear_all(&mut cx.wheel);
-        tcb.purge_send_queue(cx);
+        tcb.leave(cx);
         cx.signal(tcb, Ready::IN | Ready::OUT | Ready::RDHUP | Ready::HUP);
     } else {
         cx.signal(tcb, Ready::OUT);

@@ -11,10 +11,10 @@ use super::timers::Timers;
 use crate::buffer::{RecvBuffer, SendBuffer};
 use crate::error::Error;
 use crate::event::{ConnectionId, Ready};
+use crate::queue::Queue;
 use crate::slab::Key;
 use crate::time::Instant;
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use lastack_wire::SeqNumber;
 
@@ -111,6 +111,13 @@ bitflags::bitflags! {
         const PROBING = 1 << 25;
         /// The urgent byte was read out of line; its place in the stream is still to be skipped.
         const URGENT_READ = 1 << 26;
+        /// The peer's write seems to end here: a reader that has taken all of it lets the ACK go (Linux
+        /// `ICSK_ACK_PUSHED`).
+        const ACK_PUSHED = 1 << 27;
+        /// Twice: even in interactive mode (Linux `ICSK_ACK_PUSHED2`).
+        const ACK_PUSHED_TWICE = 1 << 28;
+        /// The stack's memory ran out under its writer, who is told when there is some again.
+        const STARVED = 1 << 29;
     }
 }
 
@@ -209,7 +216,7 @@ pub(crate) struct Tcb {
     pub(crate) snd_sml: SeqNumber,
     pub(crate) max_window: u32,
     pub(crate) snd_buf: SendBuffer,
-    pub(crate) rtx: VecDeque<Sent>,
+    pub(crate) rtx: Queue<Sent>,
     pub(crate) congestion: Congestion,
     pub(crate) rtt: RttEstimator,
     /// End of what was sent when recovery began.

@@ -191,7 +191,7 @@ impl<A: Address> Record<A> {
             rcv_nxt: _,
             snd_nxt: _,
             rcv_wnd,
-            ts_recent,
+            ts_recent: _,
             ts_recent_ms,
             entered_ms,
             last_oow_ms,
@@ -207,7 +207,7 @@ impl<A: Address> Record<A> {
         (local.to_ip(), remote.to_ip(), local_port, remote_port, current).hash(h);
         (rcv_wnd, restarts, flags, rcv_wscale, ttl, tos).hash(h);
         if flags.contains(TwFlags::TIMESTAMPS) {
-            (ts_recent.wrapping_sub(now_ms), ts_recent_ms.wrapping_sub(now_ms)).hash(h);
+            ts_recent_ms.wrapping_sub(now_ms).hash(h);
         }
         entered_ms.wrapping_sub(now_ms).hash(h);
         if flags.contains(TwFlags::OOW_SENT) {
@@ -245,7 +245,7 @@ impl<A: Address> Record<A> {
         }
     }
 
-    /// An ownerless FIN_WAIT_2 accepts a bare FIN at RCV.NXT and nothing else (notes n15, n25).
+    /// An ownerless FIN_WAIT_2 accepts a bare FIN at RCV.NXT and nothing else.
     fn in_fin_wait2(&mut self, cx: &mut Ctx, seg: &Seg<'_>, paws: bool) -> TwAction {
         let right = self.rcv_nxt + self.rcv_wnd;
         if paws || !in_window(seg.seq, seg.end_seq, self.rcv_nxt, right) {
@@ -296,7 +296,7 @@ impl<A: Address> Record<A> {
         self.refuse(cx, seg, paws)
     }
 
-    /// An old duplicate, or a SYN that nobody listens for: an ACK, and TIME_WAIT begins anew (note n18).
+    /// An old duplicate, or a SYN that nobody listens for: an ACK, and TIME_WAIT begins anew.
     pub(crate) fn refuse(&mut self, cx: &mut Ctx, seg: &Seg<'_>, paws: bool) -> TwAction {
         let restart = if paws || seg.has(Flags::ACK) { self.restart(cx) } else { None };
         self.limited_ack(cx, seg, restart)
@@ -304,7 +304,7 @@ impl<A: Address> Record<A> {
 
     /// RFC 9293 MAY-2 by sequence number, RFC 6191 by timestamp, as far as Linux goes.
     fn is_new_incarnation(&self, seg: &Seg<'_>) -> bool {
-        // A SYN with FIN would be dropped by the listener: it must not cost us the record (attack B7).
+        // A SYN with FIN would be dropped by the listener: it must not cost us the record.
         if seg.has(Flags::FIN) {
             return false;
         }
@@ -367,6 +367,13 @@ impl<A: Address> Record<A> {
             options,
         };
         OutSegment { src: tuple.local, dst: tuple.remote, ttl: self.ttl, tos: self.tos, repr }
+    }
+
+    /// A RST that ends the connection on the peer's side.
+    pub(crate) fn reset(&self, cx: &Ctx) -> OutSegment {
+        let mut segment = self.ack(cx);
+        segment.repr.flags = Flags::RST | Flags::ACK;
+        segment
     }
 
     /// Whether an outgoing connection may take the four-tuple over (Linux `tcp_twsk_unique`): timestamps make old

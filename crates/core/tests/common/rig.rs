@@ -92,6 +92,10 @@ pub struct Rig {
     pub ts_echo: u32,
     /// Offset of the peer's timestamp clock.
     pub ts_base: u32,
+    /// All that [`Rig::write`] got in.
+    pub written: Vec<u8>,
+    /// Compare all text that is sent with what was written.
+    pub check_text: bool,
 }
 
 impl Rig {
@@ -115,6 +119,8 @@ impl Rig {
             transitions: Vec::new(),
             ts_echo: 0,
             ts_base: 5_000_000,
+            written: Vec::new(),
+            check_text: false,
             setup,
         }
     }
@@ -201,6 +207,9 @@ impl Rig {
             assert!(count < 100_000, "the stack sends without end");
             match Sent::parse(self.now, &frame[..len], self.iss, self.peer_iss) {
                 Some(sent) => {
+                    if self.check_text {
+                        self.expect_written(&sent);
+                    }
                     if let Some((value, _)) = sent.options.timestamps {
                         self.ts_echo = value;
                     }
@@ -216,6 +225,18 @@ impl Rig {
             self.transitions.push(transition);
         }
         assert_eq!(self.stack.counters().illegal_transitions, 0, "a transition that the table does not have");
+    }
+
+    /// Text is what was written, at its place; a FIN stands behind all of it.
+    fn expect_written(&self, sent: &Sent) {
+        let end = sent.rel_seq + sent.payload.len() as i32;
+        if !sent.payload.is_empty() {
+            let at = usize::try_from(sent.rel_seq).expect("text before the first byte");
+            assert_eq!(self.written.get(at..at + sent.payload.len()), Some(&sent.payload[..]), "{sent}");
+        }
+        if sent.flags.contains(Flags::FIN) {
+            assert_eq!(usize::try_from(end), Ok(self.written.len()), "a FIN in the wrong place: {sent}");
+        }
     }
 
     /// Lets `time` pass: timers fire at their deadlines, and what they send is collected with its time.
@@ -294,6 +315,7 @@ impl Rig {
 
     pub fn write(&mut self, data: &[u8]) -> Result<usize, Error> {
         let result = self.stack.tcp_write(self.now, self.h(), data);
+        self.written.extend_from_slice(&data[..result.unwrap_or(0)]);
         self.pump();
         result
     }

@@ -105,7 +105,7 @@ fn programs_reset_comes_behind_its_data() {
 
 #[test]
 fn programs_reset_without_data() {
-    case(|stream| read_all(stream), "reset(s)", (0, Some(ErrorKind::ConnectionReset)), "");
+    case(read_all, "reset(s)", (0, Some(ErrorKind::ConnectionReset)), "");
 }
 
 #[test]

@@ -301,7 +301,7 @@ fn what_the_program_sent_arrives_after_its_exit() {
 #[test]
 fn background_process_does_not_hold_lastack_up() {
     lab(|| {
-        let (address, thread) = server("127.0.0.1", |stream| crate::lab::read_all(stream));
+        let (address, thread) = server("127.0.0.1", crate::lab::read_all);
         // The child keeps the connection; the parent leaves.
         python(address, "import os\nif os.fork() == 0:\n    os.close(1); os.close(2); time.sleep(1000)\n");
         // A connection that is cut does not look like one that has ended.
@@ -316,8 +316,9 @@ fn trace_and_capture_show_the_connection() {
         let file = temp_file("capture.pcapng");
         let url = format!("http://10.0.2.2:{}/", address.port());
         let output = run(&["--trace", "--capture", file.to_str().unwrap()], &["curl", "-sS", &url]);
-        thread.join().unwrap();
         let trace = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{trace}");
+        thread.join().unwrap();
         for part in
             ["CLOSED -> NEW_SYN_RECV, SYN received, by program", "host side: connected", "-> ESTABLISHED"]
         {
@@ -338,5 +339,49 @@ fn trace_and_capture_show_the_connection() {
             .expect("tshark is needed");
         std::fs::remove_file(&file).unwrap();
         assert_eq!(String::from_utf8(shown.stdout).unwrap().lines().count(), 2, "SYN and SYN-ACK");
+    });
+}
+
+#[test]
+fn many_parallel_wgets() {
+    lab(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                thread::spawn(move || http(stream));
+            }
+        });
+        let script = format!(
+            "for i in $(seq 40); do wget -q -O - http://10.0.2.2:{port}/ & done | grep -c hello; wait"
+        );
+        let output = run(&[], &["sh", "-c", &script]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "40\n");
+    });
+}
+
+#[test]
+fn iperf3_runs_in_both_directions() {
+    lab(|| {
+        for bind in ["127.0.0.1", "::1"] {
+            let gateway = if bind == "::1" { "fd00::2" } else { "10.0.2.2" };
+            for direction in [&[][..], &["--reverse"]] {
+                // One test, then it ends; it says when it listens.
+                let mut server = std::process::Command::new("iperf3")
+                    .args(["--server", "--one-off", "--forceflush", "--bind", bind])
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .expect("iperf3 is needed");
+                let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+                assert!(lines.any(|line| line.unwrap().contains("listening")));
+                let program =
+                    [&["iperf3", "--client", gateway, "--bytes", "50M", "--parallel", "4"], direction];
+                let output = run(&[], &program.concat());
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+                lines.for_each(drop);
+                assert!(server.wait().unwrap().success());
+            }
+        }
     });
 }

@@ -467,9 +467,7 @@ impl Shard {
             owed.bytes = left.get(&id).copied().unwrap_or(owed.bytes);
             self.lose(id, owed, Why::Deadline);
         }
-        for orphan in orphans {
-            self.stack.abort_orphan(now, orphan.id);
-        }
+        self.stack.abort_orphans(now);
         let undelivered: Vec<_> = std::mem::take(&mut self.lost).into();
         self.report =
             Some(CloseReport { undelivered, not_listed: self.lost_more, failure: self.failure.clone() });

@@ -442,7 +442,7 @@ impl Model {
     }
 }
 
-/// All pairs of (offset, length) from a grid of 16 x 16 (attack C10): the second piece either fits or kills.
+/// All pairs of (offset, length) from a grid of 16 x 16: the second piece either fits or kills.
 #[test]
 fn grid_of_pairs_gives_the_exact_datagram_or_none() {
     for a in 0..256u16 {
