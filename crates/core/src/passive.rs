@@ -148,7 +148,7 @@ impl Stack {
             return;
         }
         cx.counters.syncookies_recv += 1;
-        let syn = Seg { seq: irs, options, flags: Flags::SYN, payload: &[], ..*seg };
+        let syn = Seg { seq: irs, options: &options, flags: Flags::SYN, payload: &[], ..*seg };
         let mut request = Request::new(cx, *tuple, &syn, base, Some(seg.ack - 1));
         request.from_cookie = true;
         request.enter(cx);
@@ -209,12 +209,9 @@ impl Stack {
     fn make_child(&mut self, request: &Request, old: Option<Key>, tuple: &Tuple, seg: &Seg<'_>) {
         let Self { cx, tables, .. } = self;
         let Some(listener) = tables.connections.get(request.listener) else { return };
-        // The slab lends its entries, so the child is made before it moves in.
-        let mut child = Tcb::from_request(cx, listener.key, request, listener);
-        let key = tables.connections.insert_with(|key| {
-            child.key = key;
-            child
-        });
+        let (knobs, congestion) = (listener.knobs, listener.congestion.clone());
+        let key =
+            tables.connections.insert_with(|key| Tcb::from_request(cx, key, request, knobs, congestion));
         if let Some(tcb) = tables.connections.get_mut(request.listener) {
             if let Some(listen) = tcb.listen.as_mut() {
                 listen.accept.push_back(key);

@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 #[derive(Clone, Debug)]
 pub(crate) struct Queue<T> {
     first: Option<T>,
+    #[allow(clippy::box_collection, reason = "a null pointer is all that most queues need of it")]
     rest: Option<Box<VecDeque<T>>>,
 }
 

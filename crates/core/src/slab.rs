@@ -95,12 +95,6 @@ impl<T> Slab<T> {
         self.len as usize
     }
 
-    /// Whether no entry is in use.
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Number of slots that exist, in use or free.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
@@ -151,8 +145,7 @@ impl<T> Slab<T> {
                 generation = NonZeroU32::new(last.wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
                 next = after;
             }
-            let value = make(Key { index, generation });
-            *slot = Slot::Used { generation, value };
+            *slot = Slot::Used { generation, value: make(Key { index, generation }) };
         }
         self.free = next;
         self.len += 1;

@@ -104,8 +104,17 @@ impl Stack {
         h: TcpHandle,
         f: impl FnOnce(&mut Tcb, &mut Ctx) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.with(h.0, |tcb, cx| if tcb.is(Is::OWNED) { f(tcb, cx) } else { Err(Error::BadHandle) })
-            .unwrap_or(Err(Error::BadHandle))
+        let Self { cx, tables, .. } = self;
+        match tables.connections.get_mut(h.0) {
+            Some(tcb) if tcb.is(Is::OWNED) => {
+                let result = f(tcb, cx);
+                if tcb.is(Is::LEFT) {
+                    self.settle(h.0);
+                }
+                result
+            }
+            _ => Err(Error::BadHandle),
+        }
     }
 
     /// A new socket in CLOSED (`socket()`).

@@ -125,7 +125,7 @@ impl Stack {
     pub fn receive(&mut self, now: Instant, meta: &PacketMeta, packet: &[u8]) {
         self.set_now(now);
         let gso_size = meta.gso.map_or(0, |gso| gso.size);
-        if let Some(arrival) = self.ip.receive_known(&mut self.cx.counters.ip, meta, packet) {
+        if let Some(arrival) = self.ip.receive_plain(&mut self.cx.counters.ip, meta, packet) {
             return self.receive_tcp(&arrival, gso_size);
         }
         let Self { cx, ip, replies, .. } = self;

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lastack_e2e::socket::{Connected, Socket, connect};
-use lastack_e2e::{Family, Lab, LabOptions, in_namespace};
+use lastack_e2e::{Family, Lab, LabOptions, in_namespace, kernel};
 
 /// How long each measurement takes.
 const TIME: Duration = Duration::from_secs(3);
@@ -21,13 +21,18 @@ fn main() {
         for (mtu, offloads) in [(1500, true), (1500, false), (65535, true), (65535, false)] {
             for family in Family::BOTH {
                 let lab = Lab::with(LabOptions { mtu, offloads, record: false, ..LabOptions::default() });
+                let before = kernel::retransmitted();
                 let Connected { kernel, lastack, .. } = connect(&lab, family, true);
                 let in_rate = measure(kernel, lastack);
                 let Connected { kernel, lastack, .. } = connect(&lab, family, true);
                 let out_rate = measure(lastack, kernel);
                 let offloads = if offloads { "on" } else { "off" };
                 let family = format!("{family:?}");
-                println!("{mtu:<6} {offloads:<9} {family:<7} {in_rate:>11.2} Gbit/s {out_rate:>11.2} Gbit/s");
+                let repeated =
+                    format!("{}, {}", kernel::retransmitted() - before, lab.host.counters().retrans_segs);
+                println!(
+                    "{mtu:<6} {offloads:<9} {family:<7} {in_rate:>11.2} Gbit/s {out_rate:>11.2} Gbit/s {repeated:>26}"
+                );
             }
         }
     });

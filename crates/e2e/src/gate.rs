@@ -43,6 +43,8 @@ pub enum Kind {
     Fin,
     /// No data and none of SYN, FIN, RST.
     PureAck,
+    /// With data.
+    Data,
     /// All.
     Any,
 }
@@ -55,6 +57,7 @@ impl Kind {
             Self::PureAck => {
                 segment.payload.is_empty() && !segment.flags.intersects(Flags::SYN | Flags::FIN | Flags::RST)
             }
+            Self::Data => !segment.payload.is_empty(),
             Self::Any => true,
         }
     }

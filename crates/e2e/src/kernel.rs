@@ -60,6 +60,19 @@ pub fn ss() -> Vec<(SocketAddr, SocketAddr, State)> {
     text.lines().map(|line| parse_ss(line).unwrap_or_else(|| panic!("{line}"))).collect()
 }
 
+/// Segments that the kernel has sent again in this namespace (`RetransSegs`).
+///
+/// # Panics
+/// If `/proc/net/snmp` has another form than Linux gives it.
+#[must_use]
+pub fn retransmitted() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/snmp").expect("procfs");
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp: "));
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let pair = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == "RetransSegs");
+    pair.and_then(|(_, value)| value.parse().ok()).expect("RetransSegs")
+}
+
 fn parse(line: &str) -> Option<Entry> {
     let fields: Vec<_> = line.split_ascii_whitespace().collect();
     let (send, recv) = fields.get(4)?.split_once(':')?;

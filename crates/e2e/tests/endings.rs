@@ -7,7 +7,7 @@ use std::net::Shutdown::{Both, Read as Reading, Write as Writing};
 
 use lastack::Cause::{self, Fin, FinAcked, LingerZero as Linger};
 use lastack::State::{CloseWait, Closed, Closing, Established, FinWait1, FinWait2, LastAck, TimeWait};
-use lastack_e2e::gate::Kind::{Any, Fin as Fins, PureAck};
+use lastack_e2e::gate::Kind::{Any, Data, Fin as Fins, PureAck};
 use lastack_e2e::way::Act::{
     Abort, Close, Error, Fill, GiveToProcess, KeepAlive, Kill, LingerZero, Read, ReadAll, ReadEnd, ReadFails,
     Shutdown, ShutdownFails, Unread, UserTimeout, Write, WriteFails,
@@ -237,6 +237,22 @@ ways! {
             Do(A, Write(10)), Do(B, Read(10)), Lose(A, Fins, 2), Do(A, Close), Is(B, CloseWait), Lost(A, 2),
             Is(A, FinWait2), Do(B, Close), Is(B, Closed),
         ],
+        ..BASE
+    };
+    fin_that_overtakes_lost_data_waits_for_it: Way {
+        steps: &[
+            Lose(A, Data, 1), Do(A, Write(100)), Lost(A, 1), Do(A, Close), Do(B, Read(100)), Do(B, ReadEnd),
+            Is(B, CloseWait), Is(A, FinWait2), Do(B, Close), Is(B, Closed),
+        ],
+        ..BASE
+    };
+    data_of_closed_sockets_that_crosses_resets_both: Way {
+        steps: &[
+            Hold(A), Hold(B), Do(A, Write(10)), Do(B, Write(10)), Do(A, Close), Do(B, Close),
+            Is(A, FinWait1), Is(B, FinWait1), Release(A), Is(B, Closed), Release(B), Is(A, Closed),
+        ],
+        a: &[(FinWait1, Cause::Close), (Closed, Cause::DataAfterClose)],
+        b: &[(FinWait1, Cause::Close), (Closed, Cause::DataAfterClose)],
         ..BASE
     };
     lost_acknowledgement_of_fin_is_repeated: Way {

@@ -4,7 +4,7 @@
 use lastack::device::impair::Impairment;
 use lastack_e2e::gate::Traffic;
 use lastack_e2e::web::{TempDir, body, curl_get, curl_put, fetch, nginx, serve, sha256};
-use lastack_e2e::{Family, Lab, LabOptions, To, in_namespace};
+use lastack_e2e::{Family, Lab, LabOptions, To, in_namespace, kernel};
 use tokio::runtime::Runtime;
 
 const MIB: usize = 1 << 20;
@@ -141,6 +141,7 @@ fn curl_downloads_5_mib_over_a_bad_ipv6_link() {
 fn curl_uploads_5_mib_over_a_bad_ipv4_link() {
     impaired(|lab| {
         upload(lab, Family::V4, 5 * MIB);
+        assert!(kernel::retransmitted() > 0, "nothing was lost");
         let counters = lab.host.counters();
         assert!(counters.ofo_queued > 0 && counters.dsacks_sent > 0, "{counters:?}");
     });
@@ -150,6 +151,7 @@ fn curl_uploads_5_mib_over_a_bad_ipv4_link() {
 fn curl_uploads_5_mib_over_a_bad_ipv6_link() {
     impaired(|lab| {
         upload(lab, Family::V6, 5 * MIB);
+        assert!(kernel::retransmitted() > 0, "nothing was lost");
         let counters = lab.host.counters();
         assert!(counters.ofo_queued > 0 && counters.dsacks_sent > 0, "{counters:?}");
     });
@@ -159,6 +161,7 @@ fn curl_uploads_5_mib_over_a_bad_ipv6_link() {
 fn hyper_downloads_5_mib_from_nginx_over_a_bad_link() {
     impaired(|lab| {
         download_from_nginx(lab, 5 * MIB);
+        assert!(kernel::retransmitted() > 0, "nothing was lost");
         let counters = lab.host.counters();
         assert!(counters.ofo_queued > 0 && counters.dsacks_sent > 0, "{counters:?}");
     });

@@ -8,6 +8,8 @@ mod netlink;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use lastack_device::tun::{Tun, TunOptions};
 use netlink_packet_route::AddressFamily;
@@ -23,6 +25,8 @@ pub const INTERFACE: &str = "lastack0";
 /// Smallest MTU that IPv6 works with (RFC 8200 section 5); below it the program has IPv4 only.
 pub const MIN_MTU_V6: u16 = 1280;
 
+/// How long the kernel may take to make an IPv6 address usable.
+const IPV6_READY: Duration = Duration::from_secs(5);
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// A directory that is hidden for a moment, in the private mount namespace, to make a file that lies nowhere else: the
 /// first that is there.
@@ -82,8 +86,40 @@ fn network(inside: &Inside) -> io::Result<Tun> {
         netlink
             .default_route(AddressFamily::Inet6, interface)
             .map_err(|error| explain("add the IPv6 default route", error))?;
+        wait_for_ipv6().map_err(|error| explain("use the IPv6 address", error))?;
     }
     Ok(tun)
+}
+
+/// The kernel makes an IPv6 address usable a moment after it was added, by a work queue, even where there is nobody to
+/// ask for duplicates. A program that came before would send from `::1`.
+fn wait_for_ipv6() -> io::Result<()> {
+    let address = format!("{:032x}", PROGRAM_V6.to_bits());
+    let until = Instant::now() + IPV6_READY;
+    loop {
+        // Columns: address, index, prefix, scope, flags, name. Then: destination, prefix, ...
+        let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
+        let routes = fs::read_to_string("/proc/thread-self/net/ipv6_route")?;
+        if is_settled(&addresses, &address)
+            && routes.lines().any(|line| line.starts_with(&format!("{address} 80 ")))
+        {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            let message =
+                format!("the kernel did not make {PROGRAM_V6} usable within {} s", IPV6_READY.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether the address is in a table as `/proc/net/if_inet6` has it, and not tentative.
+fn is_settled(table: &str, address: &str) -> bool {
+    table.lines().filter(|line| line.starts_with(address)).any(|line| {
+        let flags = line.split_whitespace().nth(4).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        flags.is_some_and(|flags| flags & libc::IFA_F_TENTATIVE == 0)
+    })
 }
 
 fn index(interface: &str) -> io::Result<u32> {
@@ -108,4 +144,19 @@ fn replace_file(path: &str, text: &str) -> io::Result<()> {
 
 fn explain(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tentative_address_is_not_settled() {
+        let address = "fd000000000000000000000000000015";
+        assert!(!is_settled("", address));
+        assert!(!is_settled("fd000000000000000000000000000015 02 40 00 c0 lastack0\n", address));
+        let table = "00000000000000000000000000000001 01 80 10 80 lo\n\
+            fd000000000000000000000000000015 02 40 00 80 lastack0\n";
+        assert!(is_settled(table, address));
+    }
 }

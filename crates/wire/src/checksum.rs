@@ -154,16 +154,23 @@ fn sum_blocks(blocks: &[[u8; BLOCK]]) -> u64 {
 /// The same for fewer than [`BLOCK`] bytes.
 #[inline]
 fn sum_tail(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<4>();
+    let (words, rest) = bytes.as_chunks::<8>();
     let mut sum = 0u64;
     for word in words {
-        sum += u64::from(u32::from_ne_bytes(*word));
+        sum = add_carry(sum, u64::from_ne_bytes(*word));
     }
+    if rest.is_empty() {
+        return sum;
+    }
+    let (word, rest) = match rest.split_first_chunk::<4>() {
+        Some((word, rest)) => (u64::from(u32::from_ne_bytes(*word)), rest),
+        None => (0, rest),
+    };
     let mut last = [0; 4];
     for (to, from) in last.iter_mut().zip(rest) {
         *to = *from;
     }
-    sum + u64::from(u32::from_ne_bytes(last))
+    add_carry(sum, word + u64::from(u32::from_ne_bytes(last)))
 }
 
 /// The sum over the pseudo-header of TCP (RFC 9293 3.1), UDP and ICMPv6 (RFC 8200 8.1).

@@ -103,18 +103,17 @@ struct Upward<'a> {
 }
 
 impl Ip {
-    /// The usual case, cheaply: a whole TCP segment without IP options or extension headers, between the two addresses
-    /// that passed all checks last. `None`: [`Ip::receive`] looks at it.
+    /// The usual case, cheaply: a whole TCP segment without IP options or extension headers that passes all checks.
+    /// `None`: [`Ip::receive`] looks at it.
     #[inline]
-    pub(crate) fn receive_known<'a>(
-        &self,
+    pub(crate) fn receive_plain<'a>(
+        &mut self,
         counters: &mut IpCounters,
         meta: &PacketMeta,
         packet: &'a [u8],
     ) -> Option<Arrival<'a>> {
-        let (src, dst) = self.known?;
-        let (from, to, ttl, start, end) = match dst {
-            IpAddr::V4(_) => {
+        let (src, dst, ttl, start, end): (IpAddr, IpAddr, _, _, _) = match packet.first()? >> 4 {
+            4 => {
                 let header = ipv4::Packet::parse(packet).ok()?;
                 let plain = header.header_len() == ipv4::HEADER_LEN && !header.is_fragment();
                 if !plain || header.protocol() != protocol::TCP {
@@ -122,17 +121,24 @@ impl Ip {
                 }
                 (header.src().into(), header.dst().into(), header.ttl(), ipv4::HEADER_LEN, header.total_len())
             }
-            IpAddr::V6(_) => {
+            _ => {
                 let header = ipv6::Packet::parse(packet).ok()?;
                 if header.next_header() != protocol::TCP {
                     return None;
                 }
-                let (src, dst): (IpAddr, IpAddr) = (header.src().into(), header.dst().into());
+                let (src, dst) = (header.src().into(), header.dst().into());
                 (src, dst, header.hop_limit(), ipv6::HEADER_LEN, header.total_len())
             }
         };
-        if (from, to) != (src, dst) || ttl == 0 {
+        if ttl == 0 {
             return None;
+        }
+        if self.known != Some((src, dst)) {
+            let unicast = matches!(route::destination(&self.own, dst), Destination::Own | Destination::Any);
+            if !unicast || !route::source_is_valid(&self.own, src) {
+                return None;
+            }
+            self.known = Some((src, dst));
         }
         let payload = packet.get(start..end)?;
         counters.in_receives += 1;
@@ -330,9 +336,6 @@ impl Ip {
             (protocol::TCP | protocol::UDP, _) => {
                 env.counters.in_delivers += 1;
                 let Head { src, dst, protocol, .. } = head;
-                if unicast && head.protocol == protocol::TCP {
-                    self.known = Some((src, dst));
-                }
                 return Received::Upper(Datagram {
                     src,
                     dst,

@@ -45,7 +45,7 @@ pub(crate) struct Ip {
     path_mtu: PathMtu,
     limiter: Limiter,
     identification: Identification,
-    /// Source and destination of the last packet for TCP that passed all checks: the configuration does not change, so
+    /// Source and destination of the last segment of TCP that passed all checks: the configuration does not change, so
     /// they need no second look.
     known: Option<(IpAddr, IpAddr)>,
 }

@@ -381,6 +381,9 @@ impl Reassembly {
 
     /// When the next datagram has waited long enough.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let deadline = |ages: &BTreeMap<u64, Id>| {
             ages.first_key_value().and_then(|(_, id)| self.entries.get(id)).map(|entry| entry.deadline)
         };

@@ -13,6 +13,7 @@ pub(crate) struct History {
 }
 
 impl History {
+    #[inline]
     pub(crate) fn push(&mut self, transition: Transition) {
         let at = usize::from(self.next) % CAPACITY;
         if let Some(slot) = self.ring.get_mut(at) {

@@ -140,7 +140,7 @@ impl Request {
             listener: base.listener,
             iss: iss.unwrap_or_else(|| cx.isn(&tuple)),
             irs: seg.seq,
-            options: seg.options,
+            options: *seg.options,
             ts_recent: seg.options.timestamps.map_or(0, |(value, _)| value),
             ts_offset: cx.ts_offset(&tuple),
             window: base.initial_window.min(u32::from(u16::MAX)) as u16,
@@ -161,7 +161,7 @@ impl Request {
     }
 
     /// The SYN again, as far as an answer to it needs it.
-    pub(crate) fn syn(&self) -> Seg<'static> {
+    pub(crate) fn syn(&self) -> Seg<'_> {
         Seg {
             seq: self.irs,
             end_seq: self.irs + 1,
@@ -169,7 +169,7 @@ impl Request {
             flags: Flags::SYN,
             window: 0,
             urgent: 0,
-            options: self.options,
+            options: &self.options,
             payload: &[],
             gso_size: 0,
         }

@@ -41,6 +41,14 @@ pub(crate) fn peer_mss(cx: &Ctx, tuple: &Tuple, option: Option<u16>) -> u16 {
 impl Tcb {
     /// A socket in CLOSED. The caller puts its key in.
     pub(crate) fn new(cx: &mut Ctx, key: Key, knobs: Knobs) -> Self {
+        let mss = u32::from(DEFAULT_MSS_V4);
+        let congestion = Congestion::by_name(&cx.cfg.tcp.congestion, mss, cx.now)
+            .unwrap_or_else(|| Congestion::default_for(mss, cx.now));
+        Self::with_congestion(cx, key, knobs, congestion)
+    }
+
+    #[inline]
+    fn with_congestion(cx: &mut Ctx, key: Key, knobs: Knobs, congestion: Congestion) -> Self {
         let rtt = RttConfig {
             initial_rto: cx.cfg.tcp.rto_initial,
             min_rto: cx.cfg.tcp.rto_min,
@@ -48,8 +56,6 @@ impl Tcb {
         };
         let mss = DEFAULT_MSS_V4;
         let zero = SeqNumber(0);
-        let congestion = Congestion::by_name(&cx.cfg.tcp.congestion, u32::from(mss), cx.now)
-            .unwrap_or_else(|| Congestion::default_for(u32::from(mss), cx.now));
         Self {
             key,
             id: cx.next_id(),
@@ -227,14 +233,19 @@ impl Tcb {
     }
 
     /// A child of a listener, in SYN_RECEIVED, about to look at the segment that completes the handshake.
-    pub(crate) fn from_request(cx: &mut Ctx, key: Key, request: &Request, listener: &Tcb) -> Self {
-        let mut child = Self::new(cx, key, listener.knobs);
+    pub(crate) fn from_request(
+        cx: &mut Ctx,
+        key: Key,
+        request: &Request,
+        knobs: Knobs,
+        congestion: Congestion,
+    ) -> Self {
+        let mut child = Self::with_congestion(cx, key, knobs, congestion);
         child.id = request.id;
         child.is = Is::UNACCEPTED;
         child.knobs.on.remove(Knob::ANY_PORT | Knob::DEFER);
         child.tuple = request.tuple;
-        child.parent = Some(listener.key);
-        child.congestion = listener.congestion.clone();
+        child.parent = Some(request.listener);
         child.init_sizes(cx, request.path_mtu, request.ts_offset);
         child.set_iss(request.iss);
         child.set_irs(request.irs);

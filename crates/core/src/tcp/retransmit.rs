@@ -30,6 +30,12 @@ fn model_timeout(cfg: &TcpConfig, boundary: u8, base: Duration) -> Duration {
     Duration::from_micros(micros)
 }
 
+/// A time after `backoff` doublings; mostly there are none.
+#[inline]
+fn double(time: Duration, backoff: u8) -> Duration {
+    if backoff == 0 { time } else { time.saturating_mul(1 << backoff.min(20)) }
+}
+
 impl Tcb {
     /// The wheel popped this connection's node.
     pub(crate) fn on_timer(&mut self, cx: &mut Ctx) {
@@ -70,8 +76,7 @@ impl Tcb {
     /// RTO with back-off and ceiling.
     pub(crate) fn backed_off_rto(&self, cx: &Ctx) -> Duration {
         let max = cx.cfg.tcp.rto_max;
-        let rto = self.rtt.rto();
-        if self.backoff == 0 { rto.min(max) } else { rto.saturating_mul(1 << self.backoff.min(20)).min(max) }
+        double(self.rtt.rto(), self.backoff).min(max)
     }
 
     /// Starts or restarts the retransmission timer for what is in flight (RFC 6298 5.1, 5.3).
@@ -248,7 +253,7 @@ impl Tcb {
     pub(crate) fn arm_probe(&mut self, cx: &mut Ctx) {
         let max = cx.cfg.tcp.rto_max;
         let base = self.rtt.rto().max(cx.cfg.tcp.rto_min);
-        let mut when = base.saturating_mul(1 << self.backoff.min(20)).min(max);
+        let mut when = double(base, self.backoff).min(max);
         if let (Some(start), user @ 1..) = (self.probes_since, self.knobs.user_timeout_ms) {
             let end = start + Duration::from_millis(user.into());
             when = when.min((end - cx.now).max(Duration::from_millis(1)));

@@ -67,7 +67,8 @@ pub(crate) struct RttEstimator {
 }
 
 fn micros(duration: Duration) -> u32 {
-    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+    let micros = duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into());
+    u32::try_from(micros).unwrap_or(u32::MAX)
 }
 
 impl RttEstimator {

@@ -13,14 +13,15 @@ pub(crate) struct Seg<'a> {
     pub(crate) flags: Flags,
     pub(crate) window: u16,
     pub(crate) urgent: u16,
-    pub(crate) options: Options,
+    pub(crate) options: &'a Options,
     pub(crate) payload: &'a [u8],
     /// Payload of one segment on the wire, if the device merged several.
     pub(crate) gso_size: u16,
 }
 
 impl<'a> Seg<'a> {
-    pub(crate) fn new(segment: &Segment<'a>, gso_size: u16) -> Self {
+    #[inline]
+    pub(crate) fn new(segment: &'a Segment<'a>, gso_size: u16) -> Self {
         Self {
             seq: segment.seq,
             end_seq: segment.seq + segment.seg_len(),
@@ -28,7 +29,7 @@ impl<'a> Seg<'a> {
             flags: segment.flags,
             window: segment.window,
             urgent: segment.urgent,
-            options: segment.options,
+            options: &segment.options,
             payload: segment.payload,
             gso_size,
         }

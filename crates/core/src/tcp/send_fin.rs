@@ -8,7 +8,7 @@ impl Tcb {
     /// last unsent segment if there is one and goes alone otherwise; Nagle and cork do not hold it, windows do.
     pub(crate) fn send_fin(&mut self, cx: &mut Ctx) {
         self.is.insert(Is::FIN_QUEUED);
+        // If nothing lets it go, `output` says so and the probe timer is armed then.
         cx.want_output(self);
-        self.arm_probe_if_stuck(cx);
     }
 }

@@ -22,7 +22,7 @@ impl Current {
     }
 }
 
-/// Moves the state of any record, small or full.
+/// Moves the state of any record, small or full. Gives the state before.
 pub(crate) fn transition(
     current: &mut Current,
     cx: &mut Ctx,
@@ -31,7 +31,7 @@ pub(crate) fn transition(
     to: State,
     cause: Cause,
     initiator: Initiator,
-) -> Transition {
+) -> State {
     let from = current.0;
     let legal = is_legal(from, to, cause);
     debug_assert!(legal, "no arrow {from} -> {to} for: {cause}");
@@ -40,19 +40,19 @@ pub(crate) fn transition(
     }
     current.0 = to;
     count(cx, from, to, cause);
-    let transition = Transition { at: cx.now, from, to, cause, initiator };
     if cx.cfg.trace_transitions {
+        let transition = Transition { at: cx.now, from, to, cause, initiator };
         let event =
             TransitionEvent { id, local: tuple.local_addr(), remote: tuple.remote_addr(), transition };
         cx.trace(event);
     }
-    transition
+    from
 }
 
 /// Moves the state of a full record, keeps its history and tells its owner.
 pub(crate) fn set_state(tcb: &mut Tcb, cx: &mut Ctx, to: State, cause: Cause, initiator: Initiator) {
-    let transition = transition(&mut tcb.current, cx, tcb.id, &tcb.tuple, to, cause, initiator);
-    tcb.history.push(transition);
+    let from = transition(&mut tcb.current, cx, tcb.id, &tcb.tuple, to, cause, initiator);
+    tcb.history.push(Transition { at: cx.now, from, to, cause, initiator });
     if to == State::Closed {
         tcb.leave(cx);
         cx.signal(tcb, Ready::IN | Ready::OUT | Ready::RDHUP | Ready::HUP);

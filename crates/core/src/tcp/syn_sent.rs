@@ -73,7 +73,7 @@ impl Tcb {
 
     fn rcv_syn_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
         self.set_irs(seg.seq);
-        self.learn_options(cx, &seg.options);
+        self.learn_options(cx, seg.options);
         self.snd_una = seg.ack;
         let sample = (!self.is(Is::SYN_RETRANSMITTED))
             .then(|| self.rtx.front().map(|sent| cx.now - sent.at))
@@ -96,7 +96,7 @@ impl Tcb {
     /// Crossed SYNs (RFC 9293 3.5, MUST-10). A FIN on the SYN is ignored; the peer repeats it.
     fn rcv_crossed_syn(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
         self.set_irs(seg.seq);
-        self.learn_options(cx, &seg.options);
+        self.learn_options(cx, seg.options);
         self.snd_wnd = u32::from(seg.window);
         self.max_window = self.snd_wnd;
         set_state(self, cx, State::SynReceived, Cause::Syn, Initiator::Peer);

@@ -378,10 +378,25 @@ fn iperf3_runs_in_both_directions() {
                 let program =
                     [&["iperf3", "--client", gateway, "--bytes", "50M", "--parallel", "4"], direction];
                 let output = run(&[], &program.concat());
-                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+                if !output.status.success() {
+                    server.kill().unwrap();
+                }
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
                 lines.for_each(drop);
                 assert!(server.wait().unwrap().success());
             }
+        }
+    });
+}
+
+#[test]
+fn first_packet_comes_from_the_programs_own_address() {
+    lab(|| {
+        let text = "import socket\nfor host, family in (('10.0.2.2', socket.AF_INET), ('fd00::2', socket.AF_INET6)):\n    \
+            s = socket.socket(family, socket.SOCK_DGRAM); s.connect((host, 9)); print(s.getsockname()[0])";
+        for _ in 0..20 {
+            let output = run(&[], &["python3", "-S", "-c", text]);
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), "10.0.2.15\nfd00::15\n");
         }
     });
 }

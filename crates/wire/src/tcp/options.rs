@@ -128,16 +128,22 @@ impl Options {
     #[inline]
     #[must_use]
     pub fn parse(area: &[u8]) -> Self {
-        let mut options = Self::default();
         match area {
-            [] => {}
+            [] => Self::default(),
             // What almost every segment of an established connection looks like.
             &[NOP, NOP, TIMESTAMPS, 10, v0, v1, v2, v3, e0, e1, e2, e3] => {
-                options.timestamps =
-                    Some((u32::from_be_bytes([v0, v1, v2, v3]), u32::from_be_bytes([e0, e1, e2, e3])));
+                let value = u32::from_be_bytes([v0, v1, v2, v3]);
+                let echo = u32::from_be_bytes([e0, e1, e2, e3]);
+                Self { timestamps: Some((value, echo)), ..Self::default() }
             }
-            _ => options.parse_all(area),
+            _ => Self::parse_slowly(area),
         }
+    }
+
+    #[inline(never)]
+    fn parse_slowly(area: &[u8]) -> Self {
+        let mut options = Self::default();
+        options.parse_all(area);
         options
     }
 
