@@ -83,8 +83,9 @@ pub(crate) struct Tables {
     bound: BTreeMap<u16, Vec<Key>>,
     /// Listeners on every port.
     any_port: Vec<Key>,
-    /// Where the search for an ephemeral port goes on, by keyed hash of the destination (RFC 6056 3.3.4).
-    port_counters: Vec<u16>,
+    /// Where the search for an ephemeral port goes on, by keyed hash of the destination (RFC 6056 3.3.4): 65,536 places, as
+    /// many as Linux has since 256 turned out to be a fingerprint (CVE-2022-32296); kept as they are used.
+    port_counters: BTreeMap<u16, u16>,
     pub(crate) request_wheel: Wheel,
     pub(crate) time_wait_wheel: Wheel,
 }
@@ -100,7 +101,7 @@ impl Tables {
             last: Cell::new(None),
             bound: BTreeMap::new(),
             any_port: Vec::new(),
-            port_counters: Vec::new(),
+            port_counters: BTreeMap::new(),
             request_wheel: Wheel::new(cx.now),
             time_wait_wheel: Wheel::new(cx.now),
         }
@@ -286,11 +287,8 @@ impl Tables {
     }
 
     /// Next candidate of the search for an ephemeral port towards one destination, and how to note the choice.
-    pub(crate) fn port_counter(&mut self, bucket: u8) -> &mut u16 {
-        if self.port_counters.is_empty() {
-            self.port_counters.resize(1 << u8::BITS, 0);
-        }
-        &mut self.port_counters[usize::from(bucket)]
+    pub(crate) fn port_counter(&mut self, bucket: u16) -> &mut u16 {
+        self.port_counters.entry(bucket).or_default()
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn choose(tables: &mut Tables, cx: &Ctx, tuple: &Tuple) -> Option<(u1
     let (low, high) = (low.max(1), high.max(low.max(1)));
     let count = u32::from(high - low) + 1;
     let hash = cx.port_hash(tuple);
-    let bucket = (hash >> 56) as u8;
+    let bucket = (hash >> 48) as u16;
     let offset = hash as u32 % count;
     let start = u32::from(*tables.port_counter(bucket));
     let mut second_best = None;

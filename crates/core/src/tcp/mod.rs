@@ -10,6 +10,7 @@
 //! - `state` is the table of legal arrows, `set_state` the only place that moves along one.
 
 pub(crate) mod ack;
+pub(crate) mod app;
 pub(crate) mod close;
 pub mod congestion;
 pub(crate) mod data_queue;
