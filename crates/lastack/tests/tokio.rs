@@ -214,7 +214,7 @@ fn close_linger_tells_what_became_of_the_data() {
         }
         match client.close_linger(Duration::from_millis(100)).await {
             Delivery::Undelivered { bytes, why: Why::Deadline } => {
-                assert!(bytes > 0 && bytes < written, "{bytes}")
+                assert!(bytes > 0 && bytes < written, "{bytes}");
             }
             other => panic!("{other:?}"),
         }

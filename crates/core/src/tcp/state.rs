@@ -204,7 +204,7 @@ pub struct Arrow {
 
 macro_rules! arrows {
     ($($from:ident => $to:ident : $($cause:ident),+ ;)*) => {
-        /// The table of legal arrows. [`set_state`](super::set_state) refuses to be silent about any other.
+        /// The table of legal arrows. Any other stops a debug build, and is counted in others.
         pub const ARROWS: &[Arrow] = &[
             $(Arrow { from: State::$from, to: State::$to, causes: &[$(Cause::$cause),+] },)*
         ];
