@@ -78,6 +78,10 @@ pub struct TcpConfig {
     pub retries2: u8,
     /// The same once nobody owns the connection (`tcp_orphan_retries`); 0 is read as 8 (102.2 s). Default 0.
     pub orphan_retries: u8,
+    /// How long a connection lives that nobody owns, even if its peer goes on to acknowledge; then it is reset. `None` as
+    /// on Linux: as long as it makes progress. Set it where the bound must hold against a peer that takes a byte now and
+    /// then. Default `None`.
+    pub orphan_lifetime: Option<Duration>,
     /// Connections without an owner (`tcp_max_orphans`); beyond it they are reset. Default 65,536.
     pub max_orphans: usize,
     /// FIN_WAIT_2 without an owner (`tcp_fin_timeout`). Default 60 s.
@@ -178,6 +182,7 @@ impl Default for TcpConfig {
             synack_retries: 5,
             retries2: 15,
             orphan_retries: 0,
+            orphan_lifetime: None,
             max_orphans: 65_536,
             fin_timeout: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),

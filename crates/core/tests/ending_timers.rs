@@ -723,3 +723,36 @@ fn no_duplicate_ack_or_icmp_makes_a_syn_come_again_as_text() {
     assert!(rig.take().iter().all(|text| text == "SYN,ACK -1(0) ack 0"));
     rig.expect_all_freed();
 }
+
+/// A peer that takes one byte a minute out of what a closed connection still owes.
+fn drip(lifetime: Option<Duration>) -> Rig {
+    let mut rig =
+        Start::Established.rig(Setup::default().with(|config| config.tcp.orphan_lifetime = lifetime));
+    rig.write_len(1000);
+    rig.take();
+    rig.close();
+    for byte in 1..=20 {
+        rig.advance(s(60));
+        if rig.stack.counts().orphans == 0 {
+            break;
+        }
+        rig.inject(seg("ACK", 0, byte));
+    }
+    rig
+}
+
+#[test]
+fn an_orphan_whose_peer_takes_a_byte_a_minute_lives_as_long_as_it_makes_progress() {
+    let mut rig = drip(None);
+    rig.expect_state(State::FinWait1);
+    rig.take();
+}
+
+#[test]
+fn an_orphan_ends_after_its_configured_lifetime_whatever_its_peer_acknowledges() {
+    let mut rig = drip(Some(s(300)));
+    rig.expect_gone();
+    let sent = rig.take();
+    assert!(sent.last().is_some_and(|last| last.starts_with("RST,ACK")), "{sent:?}");
+    rig.expect_all_freed();
+}

@@ -176,6 +176,7 @@ pub(crate) fn error_of_cause(cause: Cause) -> Option<Error> {
         | Cause::NoFinWait2
         | Cause::DataAfterClose
         | Cause::ResourceLimit
+        | Cause::OrphanTimeout
         | Cause::ListenerClosed
         | Cause::Refused => Error::ConnectionAborted,
         _ => return None,

@@ -9,6 +9,7 @@ use super::options::Knob;
 use super::set_state::set_state;
 use super::state::{Cause, Initiator, State};
 use super::tcb::{Is, Tcb};
+use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::error::Error;
 
@@ -65,6 +66,10 @@ impl Tcb {
         }
         if self.state() != State::Closed && self.too_many_orphans(cx, 0) {
             self.abort_with(cx, Cause::ResourceLimit);
+        } else if let Some(lifetime) = cx.cfg.tcp.orphan_lifetime
+            && self.state() != State::Closed
+        {
+            self.timers.set(&mut cx.wheel, self.key, Timer::Orphan, cx.now + lifetime);
         }
     }
 
@@ -104,7 +109,9 @@ impl Tcb {
     pub(crate) fn abort_with(&mut self, cx: &mut Ctx, cause: Cause) {
         let initiator = match cause {
             Cause::ResourceLimit | Cause::ListenerClosed => Initiator::Administrator,
-            Cause::KeepAliveTimeout | Cause::FinWait2Timeout | Cause::UserTimeout => Initiator::Timer,
+            Cause::KeepAliveTimeout | Cause::FinWait2Timeout | Cause::UserTimeout | Cause::OrphanTimeout => {
+                Initiator::Timer
+            }
             _ => Initiator::Local,
         };
         self.send_active_reset(cx);

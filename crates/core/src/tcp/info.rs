@@ -3,7 +3,7 @@
 use super::congestion::CongestionControl as _;
 use super::state::State;
 use super::tcb::{Is, Recovery, Tcb};
-use super::timers::Timer;
+use super::timers::{ALL, Timer};
 use crate::ctx::Ctx;
 use crate::event::{ConnectionId, Transition};
 use core::time::Duration;
@@ -94,6 +94,8 @@ pub enum TimerKind {
     KeepAlive,
     /// End of an ownerless FIN_WAIT_2.
     FinWait2,
+    /// End of a connection that nobody owns.
+    Orphan,
 }
 
 impl Tcb {
@@ -140,8 +142,7 @@ impl Tcb {
     }
 
     fn next_timer(&self, cx: &Ctx) -> Option<(TimerKind, Duration)> {
-        [Timer::Retransmit, Timer::DelayedAck, Timer::KeepAlive]
-            .into_iter()
+        ALL.into_iter()
             .filter_map(|timer| self.timers.deadline(timer).map(|at| (timer, at)))
             .min_by_key(|(_, at)| *at)
             .map(|(timer, at)| {
@@ -153,6 +154,7 @@ impl Tcb {
                         TimerKind::FinWait2
                     }
                     Timer::KeepAlive => TimerKind::KeepAlive,
+                    Timer::Orphan => TimerKind::Orphan,
                 };
                 (kind, at - cx.now)
             })

@@ -48,6 +48,7 @@ impl Tcb {
                 Timer::DelayedAck => self.on_delayed_ack_timer(cx),
                 Timer::Retransmit => self.on_retransmit_timer(cx),
                 Timer::KeepAlive => self.on_keepalive_timer(cx),
+                Timer::Orphan => self.abort_with(cx, Cause::OrphanTimeout),
             }
             if self.is(Is::LEFT) {
                 return;

@@ -80,7 +80,8 @@ fn count(cx: &mut Ctx, from: State, to: State, cause: Cause) {
             | Cause::RetransmissionTimeout
             | Cause::ZeroWindowTimeout
             | Cause::KeepAliveTimeout
-            | Cause::UserTimeout => &mut c.abort_on_timeout,
+            | Cause::UserTimeout
+            | Cause::OrphanTimeout => &mut c.abort_on_timeout,
             Cause::TimeWaitLimit => &mut c.time_wait_overflow,
             Cause::TimeWaitReuse => &mut c.time_wait_recycled,
             _ => return,

@@ -169,6 +169,8 @@ causes! {
     UserTimeout = "user timeout",
     /// The FIN_WAIT_2 timer of an orphan.
     FinWait2Timeout = "FIN_WAIT_2 timed out",
+    /// A connection that nobody owns lived for `orphan_lifetime`.
+    OrphanTimeout = "orphan timed out",
     /// The end of TIME_WAIT.
     TimeWaitExpired = "TIME_WAIT expired",
     /// A new connection took the record over.
@@ -232,19 +234,19 @@ arrows! {
         KeepAliveTimeout, UserTimeout, ResourceLimit, ListenerClosed;
     FinWait1 => FinWait2: FinAcked;
     FinWait1 => Closing: Fin;
-    FinWait1 => Closed: UnreadData, LingerZero, Abort, Reset, DataAfterClose, NoFinWait2, RetransmissionTimeout,
+    FinWait1 => Closed: OrphanTimeout, UnreadData, LingerZero, Abort, Reset, DataAfterClose, NoFinWait2, RetransmissionTimeout,
         ZeroWindowTimeout, UserTimeout, ResourceLimit, ListenerClosed;
     FinWait2 => TimeWait: Fin;
-    FinWait2 => Closed: UnreadData, LingerZero, Abort, Reset, UnexpectedSyn, DataAfterClose, NoFinWait2,
+    FinWait2 => Closed: OrphanTimeout, UnreadData, LingerZero, Abort, Reset, UnexpectedSyn, DataAfterClose, NoFinWait2,
         FinWait2Timeout, KeepAliveTimeout, UserTimeout, TimeWaitLimit, ResourceLimit, TimeWaitReuse;
     Closing => TimeWait: FinAcked;
-    Closing => Closed: UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout, ZeroWindowTimeout, UserTimeout,
+    Closing => Closed: OrphanTimeout, UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout, ZeroWindowTimeout, UserTimeout,
         ResourceLimit, TimeWaitLimit;
     TimeWait => Closed: TimeWaitExpired, TimeWaitReuse, TimeWaitLimit, Reset, Abort;
     CloseWait => LastAck: Close, Shutdown;
     CloseWait => Closed: UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout, ZeroWindowTimeout,
         KeepAliveTimeout, UserTimeout, ResourceLimit, ListenerClosed;
-    LastAck => Closed: FinAcked, UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout, ZeroWindowTimeout,
+    LastAck => Closed: OrphanTimeout, FinAcked, UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout, ZeroWindowTimeout,
         UserTimeout, ResourceLimit;
 }
 

@@ -18,22 +18,24 @@ pub(crate) enum Timer {
     DelayedAck,
     /// Keep-alive; for an orphan in FIN_WAIT_2 its end (Linux `sk_timer`).
     KeepAlive,
+    /// The end of an orphan's patience, whatever its peer does (`TcpConfig::orphan_lifetime`).
+    Orphan,
 }
 
 /// All timers, in the order in which they are handled when they expire together.
-pub(crate) const ALL: [Timer; 3] = [Timer::DelayedAck, Timer::Retransmit, Timer::KeepAlive];
+pub(crate) const ALL: [Timer; 4] = [Timer::DelayedAck, Timer::Retransmit, Timer::KeepAlive, Timer::Orphan];
 
 /// Deadlines and the wheel node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timers {
-    deadlines: [Instant; 3],
+    deadlines: [Instant; ALL.len()],
     node_at: Instant,
     node: Option<TimerId>,
 }
 
 impl Timers {
     pub(crate) const fn new() -> Self {
-        Self { deadlines: [Instant::FAR_FUTURE; 3], node_at: Instant::FAR_FUTURE, node: None }
+        Self { deadlines: [Instant::FAR_FUTURE; ALL.len()], node_at: Instant::FAR_FUTURE, node: None }
     }
 
     /// When `timer` expires, if it is armed.
