@@ -569,6 +569,8 @@ impl Stack {
         self.set_now(now);
         let full = self.tables.connections.iter().filter(|(_, tcb)| tcb.is(Is::ORPHAN)).map(|(key, _)| key);
         let full: Vec<Key> = full.collect();
+        // No peer makes these resets: each of them has to leave.
+        let limit = core::mem::replace(&mut self.cx.cfg.reply_queue_limit, usize::MAX);
         for key in &full {
             self.with(*key, |tcb, cx| tcb.abort_with(cx, Cause::Abort));
         }
@@ -584,6 +586,7 @@ impl Stack {
             self.cx.send_segment(reset);
             self.remove_time_wait(found, Cause::Abort, Initiator::Local);
         }
+        self.cx.cfg.reply_queue_limit = limit;
         count
     }
 

@@ -607,8 +607,9 @@ impl Udp {
         let Some(done) = self.outbound.pop_front() else { return };
         let charge = done.bytes.len() - udp::HEADER_LEN + DATAGRAM_OVERHEAD;
         if let Some(socket) = self.sockets.get_mut(done.socket) {
+            let was_writable = socket.is_writable(cfg) && !socket.blocked;
             socket.outbound_charge = socket.outbound_charge.saturating_sub(charge);
-            if socket.blocked && socket.is_writable(cfg) {
+            if !was_writable && socket.is_writable(cfg) {
                 socket.blocked = false;
                 sink(UdpHandle(done.socket), Ready::OUT);
             }

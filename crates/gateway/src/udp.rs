@@ -91,7 +91,9 @@ fn make_room(table: &Table, limit: usize) {
     if table.len() < limit {
         return;
     }
-    let oldest = table.iter().min_by_key(|(_, entry)| entry.flow.last.load(Ordering::Relaxed));
+    let oldest = table.iter().min_by_key(|(_, entry)| {
+        entry.flow.begun + Duration::from_millis(entry.flow.last.load(Ordering::Relaxed))
+    });
     if let Some(key) = oldest.map(|(key, _)| *key)
         && let Some(entry) = table.remove(&key)
     {

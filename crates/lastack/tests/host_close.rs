@@ -71,6 +71,25 @@ fn closing_a_host_reports_what_was_not_delivered() {
 }
 
 #[test]
+fn a_host_that_ends_resets_every_connection_that_is_left_however_many() {
+    run(async {
+        let (a, b) = hosts();
+        let mut servers = Vec::new();
+        for _ in 0..600 {
+            let (mut client, server) = connected(&a, &b).await;
+            // More than the window of a peer that does not read: the rest cannot be delivered.
+            client.write_all(&[1; 200_000]).await.expect("write");
+            servers.push(server);
+        }
+        let open = || b.connections().iter().filter(|c| c.state == State::Established).count();
+        assert_eq!(open(), 600);
+        let report = a.close_async(Duration::from_millis(100)).await;
+        assert!(!report.is_complete());
+        until("all peers were told", || open() == 0).await;
+    });
+}
+
+#[test]
 fn a_connection_that_broke_after_its_drop_is_in_the_report() {
     run(async {
         let (a, b) = hosts();

@@ -259,7 +259,7 @@ impl Tcb {
     }
 
     /// Tells a writer that waits once a third of the buffer is free (Linux `sk_stream_write_space`).
-    fn signal_space(&mut self, cx: &mut Ctx) {
+    pub(crate) fn signal_space(&mut self, cx: &mut Ctx) {
         if self.is(Is::WANT_SPACE) && self.is_writable() {
             self.is.remove(Is::WANT_SPACE);
             cx.signal(self, Ready::OUT);

@@ -207,6 +207,7 @@ impl Tcb {
                 cx.want_output(self);
             }
             TcpOption::KeepAlive(_) | TcpOption::KeepIdle(_) => self.arm_keepalive(cx),
+            TcpOption::SendBuffer(_) => self.signal_space(cx),
             TcpOption::RecvBuffer(_) if opened => self.rcv_space.space = self.knobs.recv_buffer,
             _ => {}
         }

@@ -72,6 +72,10 @@ impl Tcb {
         let done = self.rcv_buf.insert(&mut cx.pool, offset, seg.payload, max_ranges);
         self.rcv_nxt += done.advanced as u32;
         self.stats.bytes_received += done.advanced;
+        if self.fin_at.is_some_and(|at| at.before(self.rcv_nxt)) {
+            // A FIN in the middle of text: a forgery, or a peer that changed its mind.
+            self.fin_at = None;
+        }
         if seg.has(Flags::FIN) && done.dropped == 0 {
             self.fin_at.get_or_insert(seg.text_end());
         }

@@ -304,6 +304,10 @@ impl Tcb {
         self.rtx.push_back(Sent { start, end, at: cx.now, flags: SentFlags::empty() });
         self.snd_nxt = end;
         self.last_sent = cx.now;
+        if !self.is_writable() {
+            // The piece's own record took the last room: whoever waits must be told when it is back.
+            self.is.insert(Is::WANT_SPACE);
+        }
         if !self.has_unsent() {
             self.is.remove(Is::PUSH_PENDING);
         }

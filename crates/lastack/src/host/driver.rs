@@ -12,6 +12,9 @@ use super::shared::Shared;
 
 /// Packets taken from and given to the device in one holding of the lock.
 const BATCH: usize = 256;
+/// How often, and how long each time, a host that ends waits for a full device.
+const FLUSH_WAITS: u32 = 50;
+const FLUSH_WAIT: Duration = Duration::from_millis(20);
 
 /// What to do after a round.
 enum Next {
@@ -56,7 +59,7 @@ fn round(shared: &Shared, device: &mut dyn Device) -> io::Result<Next> {
     let stop = shard.is_drained(now, more || device.is_full());
     if stop {
         shard.finish(now);
-        transmit(shard, device, now)?;
+        flush(shard, device, now)?;
         shard.collect(now);
     }
     let deadline = shard.next_deadline();
@@ -87,6 +90,23 @@ fn transmit(shard: &mut Shard, device: &mut dyn Device, now: Instant) -> io::Res
         shard.stack.transmit(now, frame)
     })?;
     Ok(left == 0 && !device.is_full())
+}
+
+/// Sends the last of it, the resets of what is left, however many: waits for a full device, but not for ever.
+fn flush(shard: &mut Shard, device: &mut dyn Device, now: Instant) -> io::Result<()> {
+    let mut waits = FLUSH_WAITS;
+    while shard.stack.wants_transmit() {
+        let sent = device.transmit(&mut |frame| shard.stack.transmit(now, frame))?;
+        if sent > 0 {
+            continue;
+        }
+        if !device.is_full() || waits == 0 {
+            break;
+        }
+        waits -= 1;
+        device.wait(Some(FLUSH_WAIT))?;
+    }
+    Ok(())
 }
 
 /// Keeps the room of the lists for the next round.
