@@ -30,7 +30,7 @@ impl Tcb {
         if buf.is_empty() && readable > 0 {
             return Ok(0);
         }
-        self.read_nothing(|tcb| tcb.error.take())
+        self.read_nothing()
     }
 
     pub(crate) fn peek(&self, buf: &mut [u8]) -> Result<usize, Error> {
@@ -54,11 +54,11 @@ impl Tcb {
     }
 
     /// The queue is empty: why (Linux `tcp_recvmsg_locked`).
-    fn read_nothing(&mut self, take: impl FnOnce(&mut Self) -> Option<Error>) -> Result<usize, Error> {
+    fn read_nothing(&mut self) -> Result<usize, Error> {
         if self.is(Is::DONE) {
             return Ok(0);
         }
-        if let Some(error) = take(self) {
+        if let Some(error) = self.error.take() {
             return Err(error);
         }
         if self.is(Is::RCV_SHUT) {

@@ -152,7 +152,6 @@ impl Tcb {
         self.init_sizes(cx, path_mtu, cx.ts_offset(&self.tuple));
         self.sync_mss(cx);
         self.set_iss(iss);
-        self.is.insert(Is::ACTIVE_OPEN);
         self.rcv_wscale = wscale_for(&cx.cfg.tcp, self.knobs.recv_buffer);
         set_state(self, cx, State::SynSent, Cause::Connect, Initiator::Local);
         self.rtx.push_back(Sent { start: iss, end: iss + 1, at: cx.now, flags: SentFlags::empty() });

@@ -97,8 +97,6 @@ bitflags::bitflags! {
         const URGENT_VALID = 1 << 18;
         /// The RTO of the SYN or SYN-ACK fired: initial window is one segment (RFC 5681 3.1).
         const SYN_RETRANSMITTED = 1 << 19;
-        /// The handshake began on this side (RFC 9293 MUST-11).
-        const ACTIVE_OPEN = 1 << 20;
         /// The writer met a full buffer; tell it when there is room.
         const WANT_SPACE = 1 << 21;
         /// `set_state` has closed the record and the tables do not know yet.
