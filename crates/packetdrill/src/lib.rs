@@ -1,0 +1,7 @@
+//! packetdrill scripts: what a program calls, what a peer sends, and what the stack under test must send, each at its
+//! time.
+//!
+//! [`call`] has one typed form of every system call that a script can make, with its result. It is the seam between
+//! whoever reads calls (scripts, the C plug-in) and whoever carries them out (lastack, the running kernel).
+
+pub mod call;
