@@ -1,7 +1,7 @@
 //! The packets of both directions as pcapng.
 
-use super::pair::{Log, Side};
 use lastack_device::capture::{Direction, PcapngWriter};
+use lastack_sim::{Log, Side};
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! The story as JSON. The fields are documented at the structs below.
 
-use super::pair::Side;
 use super::scenario::Scenario;
 use super::story::{Kind, Socket, Story, outcome_text};
 use lastack_core::Instant;
+use lastack_sim::Side;
 use serde::Serialize;
 
 /// Raised when a field is renamed, removed or changes its meaning.

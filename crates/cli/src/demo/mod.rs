@@ -2,10 +2,8 @@
 
 pub mod capture;
 pub mod json;
-pub mod pair;
 pub mod rows;
 pub mod scenario;
-pub mod script;
 pub mod steps;
 pub mod story;
 pub mod svg;
@@ -24,13 +22,9 @@ pub fn main(args: &Demo) -> Result<(), String> {
     if args.ascii && args.format != Format::Text {
         return Err("--ascii is for the text ladder only; leave it out, or use --format text".to_owned());
     }
-    let log = scenario.play().map_err(|stalled| {
-        format!(
-            "the stacks of '{}' never come to rest at {} s of virtual time; please report this as a bug",
-            scenario.name(),
-            stalled.at
-        )
-    })?;
+    let log = scenario
+        .play()
+        .map_err(|stalled| format!("{stalled}, in '{}'; please report this as a bug", scenario.name()))?;
     let story = Story::new(&log);
     if let Some(path) = &args.capture {
         capture::write(path, &log)

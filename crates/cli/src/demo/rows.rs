@@ -1,8 +1,8 @@
 //! Lines of the text ladder: which events of the two sides stand on one line.
 
-use super::pair::Side;
 use super::story::{Entry, Kind, Segment, Story};
 use lastack_core::Instant;
+use lastack_sim::Side;
 
 /// What one side shows on a line.
 #[derive(Clone, Debug, Default)]

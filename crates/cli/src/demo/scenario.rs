@@ -1,11 +1,9 @@
 //! The ways in which a connection ends, as programs for the two sides and a rule of which packets get lost.
 
-use super::pair::{DropRule, Link, Log, Pair, Side, Stalled};
-use super::script::{Act, Script};
 use clap::ValueEnum;
-use lastack_core::wire::ip::{self, protocol};
-use lastack_core::wire::tcp::{Flags, Segment};
+use lastack_core::wire::tcp::Flags;
 use lastack_core::{Cidr, Config, Instant, Shutdown};
+use lastack_sim::{Act, Fate, Link, Log, Pair, Rule, Script, Side, Stalled, segment_of};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -108,12 +106,13 @@ impl Scenario {
 
     /// Plays the scenario.
     pub fn play(self) -> Result<Log, Stalled> {
-        let link = Link { mtu: MTU, delay: DELAY, loses: self.drop_rule() };
+        let link = Link { mtu: MTU, delay: DELAY, rule: self.rule() };
         let mut pair = Pair::new(ADDRESSES.map(config), link, SEED);
         for (side, acts) in self.programs() {
             pair.spawn(side, Box::new(Script::new(acts)));
         }
-        pair.run(LIMIT)
+        pair.run(LIMIT)?;
+        Ok(pair.into_log())
     }
 
     fn programs(self) -> Vec<(Side, Vec<Act>)> {
@@ -167,11 +166,11 @@ impl Scenario {
         }
     }
 
-    fn drop_rule(self) -> DropRule {
+    fn rule(self) -> Rule {
         match self {
             Self::Listen => lose_last_ack_of_second_handshake(),
             Self::LostFin => lose_two_fins_and_last_ack(),
-            _ => Box::new(|_, _| false),
+            _ => Box::new(|_, _| Fate::Deliver),
         }
     }
 }
@@ -185,36 +184,31 @@ fn config(address: IpAddr) -> Config {
     Config { addresses: vec![cidr], ..Config::default() }
 }
 
-/// The TCP segment in a packet without IPv6 extension headers.
-pub fn segment_of(packet: &[u8]) -> Option<(ip::Packet<'_>, Segment<'_>)> {
-    let packet = ip::Packet::parse(packet).ok().filter(|p| p.protocol() == protocol::TCP)?;
-    let segment = Segment::parse(packet.payload()).ok()?;
-    Some((packet, segment))
-}
-
-fn lose_last_ack_of_second_handshake() -> DropRule {
+fn lose_last_ack_of_second_handshake() -> Rule {
     let (mut syns, mut lost) = (0, false);
     Box::new(move |side, packet| {
-        let Some((_, segment)) = segment_of(packet).filter(|_| side == Side::A) else { return false };
+        let Some((_, segment)) = segment_of(packet).filter(|_| side == Side::A) else {
+            return Fate::Deliver;
+        };
         syns += u32::from(segment.flags.contains(Flags::SYN));
         let lose = syns == 2 && !lost && segment.flags == Flags::ACK && segment.payload.is_empty();
         lost |= lose;
-        lose
+        if lose { Fate::Lose } else { Fate::Deliver }
     })
 }
 
-fn lose_two_fins_and_last_ack() -> DropRule {
+fn lose_two_fins_and_last_ack() -> Rule {
     let (mut fins, mut peer_closed, mut last_ack_lost) = (0, false, false);
     Box::new(move |side, packet| {
-        let Some((_, segment)) = segment_of(packet) else { return false };
+        let Some((_, segment)) = segment_of(packet) else { return Fate::Deliver };
         let fin = segment.flags.contains(Flags::FIN);
         if side == Side::B {
             peer_closed |= fin;
-            return false;
+            return Fate::Deliver;
         }
         fins += u32::from(fin);
         let last_ack = peer_closed && !fin && !last_ack_lost;
         last_ack_lost |= last_ack;
-        last_ack || fin && fins <= 2
+        if last_ack || fin && fins <= 2 { Fate::Lose } else { Fate::Deliver }
     })
 }

@@ -3,10 +3,10 @@
 //! A step begins where a side changes its state, repeats a segment, sends data, or answers without having a record.
 //! For the graceful close this gives the six steps of the book. Nothing here knows which scenario was played.
 
-use super::pair::{Op, Outcome, Side};
 use super::story::{Change, Entry, Kind, Segment, Socket, Story, errno_name};
 use lastack_core::wire::tcp::Flags;
 use lastack_core::{Cause, Instant, State};
+use lastack_sim::{Op, Outcome, Side};
 use std::time::Duration;
 
 /// A step: one or both sides, one moment.

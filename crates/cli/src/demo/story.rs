@@ -1,10 +1,10 @@
 //! From a log to a story: segments with relative numbers, entries on each side, and the numbered steps of the end.
 
-use super::pair::{Call, Log, Op, Outcome, Packet, Side, What};
-use super::scenario::segment_of;
 use super::steps::{self, Step};
 use lastack_core::wire::tcp::Flags;
 use lastack_core::{Cause, Error, Initiator, Instant, Shutdown, State};
+use lastack_sim::packet::{flag_names, segment_of};
+use lastack_sim::{Call, Log, Op, Outcome, Packet, Side, What};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -56,20 +56,7 @@ impl Segment {
 
     /// Names of the control bits, for example `FIN,ACK`.
     pub fn flag_names(&self) -> String {
-        let names = [
-            (Flags::SYN, "SYN"),
-            (Flags::FIN, "FIN"),
-            (Flags::RST, "RST"),
-            (Flags::PSH, "PSH"),
-            (Flags::URG, "URG"),
-            (Flags::ECE, "ECE"),
-            (Flags::CWR, "CWR"),
-            (Flags::AE, "AE"),
-            (Flags::ACK, "ACK"),
-        ];
-        let set: Vec<_> =
-            names.iter().filter(|(flag, _)| self.flags.contains(*flag)).map(|(_, n)| *n).collect();
-        if set.is_empty() { "none".to_owned() } else { set.join(",") }
+        flag_names(self.flags)
     }
 
     /// Flags and relative numbers in a line.
@@ -353,10 +340,13 @@ pub fn call_text(call: &Call, arrow: &str) -> String {
         Op::Close => "close",
         Op::CloseListener => "close listener",
         Op::Abort => "abort",
+        Op::SetOption(words) => words,
     };
     match call.outcome {
         Outcome::Started => format!("{name}()"),
-        Outcome::Done if matches!(call.op, Op::Shutdown(_) | Op::CloseListener) => name.to_owned(),
+        Outcome::Done if matches!(call.op, Op::Shutdown(_) | Op::CloseListener | Op::SetOption(_)) => {
+            name.to_owned()
+        }
         Outcome::Done if matches!(call.op, Op::Connect | Op::Accept) => format!("{name} {arrow} ok"),
         Outcome::Done => format!("{name}()"),
         _ => format!("{name} {arrow} {}", outcome_text(call)),

@@ -1,11 +1,11 @@
 //! The ladder as an SVG figure: light background, system fonts, no scripts, fit for a README.
 
-use super::pair::Side;
 use super::scenario::Scenario;
 use super::steps::time_text;
 use super::story::{Entry, Kind, Segment, Socket, Story};
 use super::text::{seconds, wrap};
 use lastack_core::{Instant, State};
+use lastack_sim::Side;
 use std::fmt::Write as _;
 use std::time::Duration;
 

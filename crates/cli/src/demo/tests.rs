@@ -1,6 +1,5 @@
 //! Drawing of logs made by hand: what no scenario shows has to be drawn right as well.
 
-use super::pair::{Call, Log, Op, Outcome, Packet, Record, Side, What};
 use super::scenario::Scenario;
 use super::story::Story;
 use super::text::{self, Look, WIDTH};
@@ -8,6 +7,7 @@ use super::{json, svg};
 use lastack_core::wire::tcp::{Flags, Repr};
 use lastack_core::wire::{PacketMeta, SeqNumber, ipv4};
 use lastack_core::{Cause, ConnectionId, Initiator, Instant, State, Transition, TransitionEvent};
+use lastack_sim::{Call, Log, Op, Outcome, Packet, Record, Side, What};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -85,7 +85,14 @@ impl Hand {
         let sent = Instant::from_millis(ms);
         let index = self.log.packets.len();
         let arrives = (!lost).then(|| sent + DELAY);
-        self.log.packets.push(Packet { from, sent, arrives, bytes, meta: PacketMeta::default() });
+        self.log.packets.push(Packet {
+            from,
+            sent,
+            arrives,
+            bytes,
+            meta: PacketMeta::default(),
+            by_hand: false,
+        });
         self.push(ms, from, What::Sent(index));
         if !lost {
             self.push(ms + 10, from.other(), What::Arrived(index));

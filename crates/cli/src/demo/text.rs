@@ -1,12 +1,12 @@
 //! The ladder as text, at most [`WIDTH`] columns.
 
-use super::pair::Side;
 use super::rows::{self, Row, Text};
 use super::scenario::Scenario;
 use super::steps::time_text;
 use super::story::{Socket, Story};
 use anstyle::{AnsiColor, Style};
 use lastack_core::{Instant, State};
+use lastack_sim::Side;
 use std::fmt::Write as _;
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
 //! An application that does one blocking call after the other, as a short program would.
 
-use super::pair::{Application, Call, Io, Op, Outcome, Wait};
-use lastack_core::{Error, Instant, Ready, Shutdown, TcpHandle};
+use crate::app::{Application, Io, Wait};
+use crate::log::{Call, Op, Outcome};
+use lastack_core::{Error, Instant, Ready, Shutdown, TcpHandle, TcpOption};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// One line of a program.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Act {
     /// Listen on this address.
     Listen(SocketAddr),
@@ -14,12 +15,18 @@ pub enum Act {
     Accept,
     /// Connect and wait for the outcome.
     Connect(SocketAddr),
+    /// The same from this local address; it may be one that was used before.
+    ConnectFrom(SocketAddr, SocketAddr),
+    /// Set an option of the connection, or of the listener while there is no connection; the words are for the log.
+    Option(&'static str, TcpOption),
     /// Write so many bytes.
     Write(usize),
     /// Read until so many bytes came, or nothing more can come.
     Read(usize),
     /// Read until the end of the stream, or an error.
     ReadToEnd,
+    /// Read so many bytes at a time, with a pause before each, until the end of the stream, or an error.
+    ReadSlowly(usize, Duration),
     /// Shut the direction.
     Shutdown(Shutdown),
     /// Close the connection.
@@ -64,6 +71,7 @@ enum Progress {
 
 impl Script {
     /// A program of these acts.
+    #[must_use]
     pub fn new(acts: Vec<Act>) -> Self {
         Self { acts, next: 0, moved: 0, wake: None, listener: None, connection: None }
     }
@@ -72,7 +80,10 @@ impl Script {
         match act {
             Act::Listen(at) => self.listen(io, at),
             Act::Accept => self.accept(io),
-            Act::Connect(to) => self.connect(io, to),
+            Act::Connect(to) => self.connect(io, None, to),
+            Act::ConnectFrom(from, to) => self.connect(io, Some(from), to),
+            Act::Option(words, option) => self.set_option(io, words, option),
+            Act::ReadSlowly(step, pause) => self.read_slowly(io, step, pause),
             Act::Write(len) => self.write(io, len),
             Act::Read(len) => self.read(io, Some(len)),
             Act::ReadToEnd => self.read(io, None),
@@ -125,10 +136,11 @@ impl Script {
         self.connection = Some(Connection { handle, local, remote });
     }
 
-    fn connect(&mut self, io: &mut Io<'_>, to: SocketAddr) -> Progress {
+    fn connect(&mut self, io: &mut Io<'_>, from: Option<SocketAddr>, to: SocketAddr) -> Progress {
         let Some(connection) = self.connection else {
             let handle = io.stack.tcp_socket();
-            let result = io.stack.tcp_connect(io.now, handle, to);
+            let bound = from.map_or(Ok(()), |from| bind_again(io, handle, from));
+            let result = bound.and_then(|()| io.stack.tcp_connect(io.now, handle, to));
             self.adopt(io, handle, Some(to));
             let started = if result.is_ok() { Outcome::Started } else { outcome(result) };
             self.note(io, Op::Connect, started);
@@ -155,6 +167,40 @@ impl Script {
             Err(Error::WouldBlock) => Progress::Wait(Wait::Event),
             Err(error) => {
                 self.note(io, Op::Write(data.len()), Outcome::Failed(error));
+                Progress::Done
+            }
+        }
+    }
+
+    fn set_option(&mut self, io: &mut Io<'_>, words: &'static str, option: TcpOption) -> Progress {
+        let op = Op::SetOption(words);
+        let listener = self.listener.map(|(handle, _)| handle);
+        let Some(handle) = self.connection.map(|c| c.handle).or(listener) else {
+            return self.without_socket(io, op);
+        };
+        let result = io.stack.tcp_set_option(io.now, handle, option);
+        self.note(io, op, outcome(result));
+        Progress::Done
+    }
+
+    fn read_slowly(&mut self, io: &mut Io<'_>, step: usize, pause: Duration) -> Progress {
+        let wake = *self.wake.get_or_insert(io.now + pause);
+        if io.now < wake {
+            return Progress::Wait(Wait::Until(wake));
+        }
+        let Some(connection) = self.connection else { return self.without_socket(io, Op::Read) };
+        let mut buffer = vec![0; step];
+        match io.stack.tcp_read(io.now, connection.handle, &mut buffer) {
+            Err(Error::WouldBlock) => Progress::Wait(Wait::Event),
+            Ok(n) if n > 0 => {
+                self.note(io, Op::Read, Outcome::Bytes(n));
+                let wake = io.now + pause;
+                self.wake = Some(wake);
+                Progress::Wait(Wait::Until(wake))
+            }
+            end => {
+                self.wake = None;
+                self.note(io, Op::Read, end.map_or_else(Outcome::Failed, Outcome::Bytes));
                 Progress::Done
             }
         }
@@ -231,7 +277,7 @@ impl Script {
 
 impl Application for Script {
     fn resume(&mut self, io: &mut Io<'_>) -> Wait {
-        while let Some(&act) = self.acts.get(self.next) {
+        while let Some(act) = self.acts.get(self.next).cloned() {
             match self.act(io, act) {
                 Progress::Done => {
                     self.next += 1;
@@ -242,6 +288,12 @@ impl Application for Script {
         }
         Wait::Finished
     }
+}
+
+/// Binds to an address that may still be known from a connection that has ended.
+fn bind_again(io: &mut Io<'_>, handle: TcpHandle, from: SocketAddr) -> Result<(), Error> {
+    io.stack.tcp_set_option(io.now, handle, TcpOption::ReuseAddr(true))?;
+    io.stack.tcp_bind(handle, from)
 }
 
 fn outcome(result: Result<(), Error>) -> Outcome {
