@@ -1,6 +1,7 @@
 //! What the stack tells its owner: readiness of sockets, and every change of state.
 
 use crate::socket::TcpHandle;
+use crate::tcp::ending::Ending;
 use crate::tcp::state::{Cause, Initiator, State};
 use crate::time::Instant;
 use crate::udp::UdpHandle;
@@ -67,4 +68,7 @@ pub struct TransitionEvent {
     pub remote: SocketAddr,
     /// What happened.
     pub transition: Transition,
+    /// With the arrow that ended the connection (into TIME_WAIT, or into CLOSED without it): how it ended. A request that
+    /// never became a connection has none.
+    pub ending: Option<Ending>,
 }

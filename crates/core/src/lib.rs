@@ -60,6 +60,7 @@
 
 extern crate alloc;
 
+mod admin;
 pub(crate) mod buffer;
 pub mod config;
 pub mod counters;
@@ -81,16 +82,19 @@ pub mod time;
 pub(crate) mod udp;
 pub(crate) mod wheel;
 
+pub use admin::Orphan;
 pub use config::{Config, Route, TcpConfig};
 pub use counters::Counters;
 pub use error::{Error, Timeout};
 pub use event::{ConnectionId, Event, Ready, Transition, TransitionEvent};
 pub use ip::{Cidr, CidrError, IcmpUnreach, IpCounters};
 pub use lastack_wire as wire;
-pub use socket::{Orphan, PendingId, PendingRequest, Refusal, Shutdown, TcpHandle};
+pub use socket::{PendingId, PendingRequest, Refusal, Shutdown, TcpHandle};
 pub use stack::{Counts, Stack};
+pub use tcp::ending::{Ending, How};
 pub use tcp::info::{TcpInfo, TimerKind};
 pub use tcp::options::{SocketOptions, TcpOption};
 pub use tcp::state::{Cause, Initiator, State};
+pub use tcp::why::{Actor, Wait, Why};
 pub use time::Instant;
 pub use udp::{UdpCounters, UdpHandle, UdpMeta};

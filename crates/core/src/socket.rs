@@ -5,13 +5,13 @@
 //! to try again. A stored error is given once, by whichever call comes first.
 
 use crate::ctx::Ctx;
-use crate::demux::Found;
 use crate::error::Error;
 use crate::event::{ConnectionId, Ready, Transition};
 use crate::ip::IcmpUnreach;
 use crate::port::{self, Availability};
 use crate::slab::Key;
 use crate::stack::Stack;
+use crate::tcp::ending::Ending;
 use crate::tcp::info::TcpInfo;
 use crate::tcp::listen::Listen;
 use crate::tcp::options::{Knob, Options as Knobs, SocketOptions, TcpOption};
@@ -75,25 +75,8 @@ pub enum Refusal {
     Silent,
 }
 
-/// A connection that its application has let go and that still owes something to its peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Orphan {
-    /// The connection's number.
-    pub id: ConnectionId,
-    /// This side.
-    pub local: SocketAddr,
-    /// The peer.
-    pub remote: SocketAddr,
-    /// FIN_WAIT_1, FIN_WAIT_2, CLOSING or LAST_ACK.
-    pub state: State,
-    /// Bytes written that the peer has not acknowledged.
-    pub undelivered: usize,
-    /// Our FIN is not acknowledged.
-    pub fin_unacked: bool,
-}
-
 impl Stack {
-    fn tcb(&self, h: TcpHandle) -> Result<&Tcb, Error> {
+    pub(crate) fn tcb(&self, h: TcpHandle) -> Result<&Tcb, Error> {
         self.tables.connections.get(h.0).filter(|tcb| tcb.is(Is::OWNED)).ok_or(Error::BadHandle)
     }
 
@@ -407,7 +390,7 @@ impl Stack {
             State::Closed | State::TimeWait => Err(Error::NotConnected),
             State::Listen => {
                 if read {
-                    self.stop_listening(h.0, Cause::Shutdown);
+                    self.stop_listening(h.0, Cause::Shutdown, Initiator::Local);
                 }
                 Ok(())
             }
@@ -429,7 +412,7 @@ impl Stack {
     pub fn tcp_close(&mut self, now: Instant, h: TcpHandle) {
         self.set_now(now);
         match self.tcb(h).map(Tcb::state) {
-            Ok(State::Listen) => self.stop_listening(h.0, Cause::Close),
+            Ok(State::Listen) => self.stop_listening(h.0, Cause::Close, Initiator::Local),
             Ok(_) => {}
             Err(_) => return,
         }
@@ -448,7 +431,7 @@ impl Stack {
     pub fn tcp_abort(&mut self, now: Instant, h: TcpHandle) {
         self.set_now(now);
         if self.tcb(h).is_ok_and(|tcb| tcb.state() == State::Listen) {
-            self.stop_listening(h.0, Cause::Abort);
+            self.stop_listening(h.0, Cause::Abort, Initiator::Local);
         } else if self.tcb(h).is_ok() {
             self.with(h.0, |tcb, cx| tcb.disconnect(cx, Cause::Abort));
         }
@@ -456,7 +439,7 @@ impl Stack {
     }
 
     /// A listener ends: its half-open requests are forgotten, its unaccepted connections reset.
-    fn stop_listening(&mut self, key: Key, cause: Cause) {
+    pub(crate) fn stop_listening(&mut self, key: Key, cause: Cause, initiator: Initiator) {
         let Some(tcb) = self.tables.connections.get_mut(key) else { return };
         let Some(listen) = tcb.listen.take() else { return };
         let (port, any_port) = (tcb.tuple.local_port, tcb.knobs.has(Knob::ANY_PORT));
@@ -483,7 +466,7 @@ impl Stack {
             self.tables.unbind(port, key);
         }
         self.with(key, |tcb, cx| {
-            set_state(tcb, cx, State::Closed, cause, Initiator::Local);
+            set_state(tcb, cx, State::Closed, cause, initiator);
             // The socket keeps its port and may listen again.
             tcb.is.remove(Is::LEFT);
         });
@@ -536,58 +519,18 @@ impl Stack {
         self.tcb(h).map(|tcb| tcb.history.iter().collect()).unwrap_or_default()
     }
 
+    /// How the connection ended; `None` while it lives, and for a socket that never had one. A connection in TIME_WAIT
+    /// has ended. What became of it after its handle was given back is told by
+    /// [`TransitionEvent::ending`](crate::TransitionEvent::ending).
+    #[must_use]
+    pub fn tcp_close_report(&self, h: TcpHandle) -> Option<Ending> {
+        self.tcb(h).ok().and_then(Tcb::ending)
+    }
+
     /// Bytes written that the peer has not acknowledged, and 1 for a FIN (`SIOCOUTQ`).
     #[must_use]
     pub fn tcp_unacked(&self, h: TcpHandle) -> usize {
         self.tcb(h).map_or(0, |tcb| tcb.owed())
-    }
-
-    /// Connections that nobody owns any more and that still owe data or a FIN to their peers, or wait for the peer's FIN.
-    pub fn orphans(&self) -> impl Iterator<Item = Orphan> + '_ {
-        self.tables.connections.iter().filter(|(_, tcb)| tcb.is(Is::ORPHAN)).map(|(_, tcb)| Orphan {
-            id: tcb.id,
-            local: tcb.tuple.local_addr(),
-            remote: tcb.tuple.remote_addr(),
-            state: tcb.state(),
-            undelivered: tcb.snd_buf.len(),
-            fin_unacked: tcb.is(Is::FIN_QUEUED) && !tcb.fin_acked(),
-        })
-    }
-
-    /// Aborts an orphan: a RST, and the record is gone. For an owner that has waited long enough.
-    pub fn abort_orphan(&mut self, now: Instant, id: ConnectionId) -> bool {
-        self.set_now(now);
-        let found = self.tables.connections.iter().find(|(_, tcb)| tcb.is(Is::ORPHAN) && tcb.id == id);
-        let Some((key, _)) = found else { return false };
-        self.with(key, |tcb, cx| tcb.abort_with(cx, Cause::Abort));
-        true
-    }
-
-    /// Aborts all orphans, and the small records of FIN_WAIT_2 with them: each peer gets a RST. For an owner that is about
-    /// to end. Gives how many there were.
-    pub fn abort_orphans(&mut self, now: Instant) -> usize {
-        self.set_now(now);
-        let full = self.tables.connections.iter().filter(|(_, tcb)| tcb.is(Is::ORPHAN)).map(|(key, _)| key);
-        let full: Vec<Key> = full.collect();
-        // No peer makes these resets: each of them has to leave.
-        let limit = core::mem::replace(&mut self.cx.cfg.reply_queue_limit, usize::MAX);
-        for key in &full {
-            self.with(*key, |tcb, cx| tcb.abort_with(cx, Cause::Abort));
-        }
-        let v4 = self.tables.time_wait4.iter().filter(|(_, record)| record.state() == State::FinWait2);
-        let v4 = v4.map(|(key, record)| (Found::TimeWait4(key), record.reset(&self.cx)));
-        let v6 = self.tables.time_wait6.iter().filter(|(_, record)| record.state() == State::FinWait2);
-        let v6 = v6.map(|(key, record)| (Found::TimeWait6(key), record.reset(&self.cx)));
-        let small: Vec<_> = v4.chain(v6).collect();
-        let count = full.len() + small.len();
-        for (found, reset) in small {
-            self.cx.counters.out_rsts += 1;
-            self.cx.counters.out_segs += 1;
-            self.cx.send_segment(reset);
-            self.remove_time_wait(found, Cause::Abort, Initiator::Local);
-        }
-        self.cx.cfg.reply_queue_limit = limit;
-        count
     }
 
     /// Sets an option (`setsockopt()`).
@@ -609,23 +552,4 @@ impl Stack {
 /// An IPv4 address in IPv6 clothes is an IPv4 address.
 fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
-}
-
-impl Stack {
-    /// Who keeps a four-tuple: for tests and for tools.
-    #[must_use]
-    pub fn tcp_record_state(&self, local: SocketAddr, remote: SocketAddr) -> Option<State> {
-        let tuple = Tuple {
-            local: local.ip(),
-            remote: remote.ip(),
-            local_port: local.port(),
-            remote_port: remote.port(),
-        };
-        match self.tables.find(&self.cx, &tuple)? {
-            Found::Connection(key) => self.tables.connections.get(key).map(Tcb::state),
-            Found::Request(key) => self.tables.requests.get(key).map(|request| request.current.get()),
-            Found::TimeWait4(key) => self.tables.time_wait4.get(key).map(|record| record.state()),
-            Found::TimeWait6(key) => self.tables.time_wait6.get(key).map(|record| record.state()),
-        }
-    }
 }

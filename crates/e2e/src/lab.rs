@@ -184,7 +184,7 @@ impl Lab {
         for line in self.gate.record() {
             eprintln!("{line}");
         }
-        for TransitionEvent { id, local, remote, transition } in self.transitions() {
+        for TransitionEvent { id, local, remote, transition, .. } in self.transitions() {
             let (from, to, cause) = (transition.from, transition.to, transition.cause);
             eprintln!("lastack: {} {local} {remote} {from} -> {to}: {cause}", id.0);
         }

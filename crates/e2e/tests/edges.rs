@@ -11,7 +11,7 @@ use lastack::State::{
     CloseWait, Closed, Established, FinWait1, FinWait2, LastAck, Listen, NewSynRecv, SynReceived, SynSent,
     TimeWait,
 };
-use lastack::{Cause, State, TcpOption, Why, blocking};
+use lastack::{Cause, Loss, State, TcpOption, blocking};
 use lastack_e2e::lab::PATIENCE;
 use lastack_e2e::socket::{Connected, connect, errno};
 use lastack_e2e::{Family, Lab, To, eventually, in_namespace, kernel};
@@ -242,7 +242,7 @@ fn closed_host_says_what_it_could_not_deliver_and_resets() {
         drop(lastack);
         let report = lab.host.close(Duration::from_millis(300));
         let [lost] = &report.undelivered[..] else { panic!("{report}") };
-        assert_eq!(lost.why, Why::Deadline);
+        assert_eq!(lost.why, Loss::Deadline);
         let (mut buffer, mut read) = (vec![0; 64 << 10], 0);
         let end = loop {
             match peer.read(&mut buffer) {

@@ -75,7 +75,7 @@ struct Line<'a>(&'a TransitionEvent);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let TransitionEvent { id, local, remote, transition } = self.0;
+        let TransitionEvent { id, local, remote, transition, .. } = self.0;
         let by = match transition.initiator {
             // The peer of the gateway's stack is the program's kernel.
             Initiator::Peer => "program",
@@ -133,6 +133,7 @@ mod tests {
                 cause: Cause::Fin,
                 initiator: Initiator::Peer,
             },
+            ending: None,
         };
         assert_eq!(
             Line(&event).to_string(),

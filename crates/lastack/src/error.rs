@@ -178,6 +178,7 @@ pub(crate) fn error_of_cause(cause: Cause) -> Option<Error> {
         | Cause::ResourceLimit
         | Cause::OrphanTimeout
         | Cause::ListenerClosed
+        | Cause::Killed
         | Cause::Refused => Error::ConnectionAborted,
         _ => return None,
     })

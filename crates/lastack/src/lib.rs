@@ -60,11 +60,12 @@ pub use lastack_device as device;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ConnectionError, error_of};
-pub use host::{CloseReport, Connection, Delivery, Host, HostBuilder, Undelivered, Why};
+pub use host::{CloseReport, Connection, Delivery, Host, HostBuilder, Loss, Undelivered};
 #[doc(inline)]
 pub use relay::{RelayEnd, RelayOptions, RelayReport, RelayStream, Side, relay, relay_with};
 
 pub use lastack_core::{
-    Cause, Cidr, Config, ConnectionId, Counters, Error, Initiator, Instant, Refusal, Route, SocketOptions,
-    State, TcpConfig, TcpInfo, TcpOption, Timeout, Transition, TransitionEvent,
+    Actor, Cause, Cidr, Config, ConnectionId, Counters, Ending, Error, How, Initiator, Instant, Refusal,
+    Route, SocketOptions, State, TcpConfig, TcpInfo, TcpOption, Timeout, Transition, TransitionEvent, Wait,
+    Why,
 };

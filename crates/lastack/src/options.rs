@@ -106,6 +106,18 @@ macro_rules! tcp_connection {
             self.sock().history()
         }
 
+        /// How the connection ended: who began, how, and what was not acknowledged or not read. `None` while it lives. A
+        /// connection in TIME_WAIT has ended.
+        pub fn close_report(&self) -> Option<Ending> {
+            self.sock().close_report()
+        }
+
+        /// Why the connection is still there: what it waits for, since when, who has to act, and which timer ends it. Prints
+        /// as a sentence.
+        pub fn why(&self) -> Option<Why> {
+            self.sock().why()
+        }
+
         /// Number of the connection, as in [`TransitionEvent`](crate::TransitionEvent)s.
         pub fn connection_id(&self) -> Option<ConnectionId> {
             self.sock().connection_id()

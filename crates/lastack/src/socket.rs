@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lastack_core::{
-    Cause, ConnectionId, Error, Instant, Ready, Shutdown, SocketOptions, Stack, State, TcpHandle, TcpInfo,
-    TcpOption, Transition,
+    Cause, ConnectionId, Ending, Error, Instant, Ready, Shutdown, SocketOptions, Stack, State, TcpHandle,
+    TcpInfo, TcpOption, Transition, Why,
 };
 
 use crate::error::{ConnectionError, error_of_cause};
-use crate::host::{Delivery, Host, Interest, Owner, Release, Shard, Shared, Why, gone, wants};
+use crate::host::{Delivery, Host, Interest, Loss, Owner, Release, Shard, Shared, gone, wants};
 
 /// Bytes copied in one holding of the lock.
 pub(crate) const CHUNK: usize = 64 << 10;
@@ -134,6 +134,14 @@ impl TcpSock {
 
     pub(crate) fn history(&self) -> Vec<Transition> {
         self.shared().look(|shard, _| shard.stack.tcp_history(self.handle))
+    }
+
+    pub(crate) fn close_report(&self) -> Option<Ending> {
+        self.shared().look(|shard, _| shard.stack.tcp_close_report(self.handle))
+    }
+
+    pub(crate) fn why(&self) -> Option<Why> {
+        self.shared().look(|shard, now| shard.stack.tcp_why(now, self.handle))
     }
 
     pub(crate) fn connection_id(&self) -> Option<ConnectionId> {
@@ -340,7 +348,7 @@ impl TcpSock {
                 }
                 if now >= until {
                     let bytes = start.missing(shard, self.handle);
-                    return Poll::Ready(Delivery::Undelivered { bytes, why: Why::Deadline });
+                    return Poll::Ready(Delivery::Undelivered { bytes, why: Loss::Deadline });
                 }
                 shard.watch(start.id, start.ticket, cx.waker());
                 shard.wait_tcp(self.handle, Interest::End, start.ticket, cx.waker());
@@ -445,7 +453,7 @@ impl Linger {
 
     fn verdict(&self, shard: &Shard, handle: TcpHandle) -> Option<Delivery> {
         let Some(state) = shard.stack.tcp_state(handle) else {
-            return Some(Delivery::Undelivered { bytes: self.queued, why: Why::HostStopped });
+            return Some(Delivery::Undelivered { bytes: self.queued, why: Loss::HostStopped });
         };
         let history = shard.stack.tcp_history(handle);
         if acknowledged(&history) {
@@ -455,14 +463,14 @@ impl Linger {
             return None;
         }
         let cause = history.last().map_or(Cause::Close, |t| t.cause);
-        Some(Delivery::Undelivered { bytes: self.missing(shard, handle), why: Why::Ended(cause) })
+        Some(Delivery::Undelivered { bytes: self.missing(shard, handle), why: Loss::Ended(cause) })
     }
 }
 
 /// Shuts both directions and keeps the handle, so that the connection's end can be read from it (Linux's close waits in
 /// the same way before it lets go of the socket). `Err` = nothing to wait for.
 fn begin_linger(shard: &mut Shard, now: Instant, handle: TcpHandle) -> Result<Linger, Delivery> {
-    let stopped = Delivery::Undelivered { bytes: 0, why: Why::HostStopped };
+    let stopped = Delivery::Undelivered { bytes: 0, why: Loss::HostStopped };
     let info = shard.stack.tcp_info(handle).ok_or(stopped)?;
     let queued = shard.queued(handle);
     let id = shard.stack.tcp_connection(handle);
@@ -477,7 +485,7 @@ fn begin_linger(shard: &mut Shard, now: Instant, handle: TcpHandle) -> Result<Li
     }
     if info.unread > 0 {
         // close() resets then (RFC 2525 2.17), and does not wait.
-        return Err(Delivery::Undelivered { bytes: queued, why: Why::Ended(Cause::UnreadData) });
+        return Err(Delivery::Undelivered { bytes: queued, why: Loss::Ended(Cause::UnreadData) });
     }
     // SO_LINGER has one time: this one now.
     let _ = shard.stack.tcp_set_option(now, handle, TcpOption::Linger(None));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{A, B, LIMIT, addr, hosts, pattern, run_blocking};
 use lastack::blocking::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use lastack::{Delivery, Host};
+use lastack::{Actor, Delivery, Host, How, Initiator, Wait};
 
 fn pair(a: &Host, b: &Host) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(b, addr(B, 0)).expect("bind");
@@ -137,6 +137,41 @@ fn reset_once_then_end_of_file_then_broken_pipe() {
         assert_eq!(client.read(&mut [0; 4]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
         assert_eq!(client.read(&mut [0; 4]).expect("then the end"), 0);
         assert_eq!(client.write(b"x").expect_err("no peer").kind(), ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn a_socket_tells_why_its_connection_lives_and_how_it_ended() {
+    run_blocking(|| {
+        let (a, b) = hosts();
+        let (mut client, mut server) = pair(&a, &b);
+        assert_eq!(client.close_report(), None);
+        assert_eq!(client.why().map(|why| why.who), Some(Actor::Either));
+        client.shutdown(Shutdown::Write).expect("shutdown");
+        assert_eq!(server.read(&mut [0; 4]).expect("end of file"), 0);
+        assert_eq!(server.why().map(|why| (why.waits_for, why.who)), Some((Wait::Close, Actor::Application)));
+        server.write_all(b"late").expect("write");
+        drop(server);
+        let mut text = String::new();
+        client.read_to_string(&mut text).expect("read");
+        let ending = client.close_report().expect("it has ended");
+        assert_eq!((ending.began, ending.how, ending.unread), (Initiator::Local, How::HalfClosed, 0));
+    });
+}
+
+#[test]
+fn an_administrator_ends_a_connection() {
+    run_blocking(|| {
+        let (a, b) = hosts();
+        let (mut client, mut server) = pair(&a, &b);
+        let id = client.connection_id().expect("a number");
+        assert!(a.why(id).is_some());
+        assert!(a.kill(id));
+        assert!(!a.kill(id));
+        let error = client.read(&mut [0; 4]).expect_err("killed");
+        assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+        assert_eq!(client.close_report().map(|e| e.began), Some(Initiator::Administrator));
+        assert_eq!(server.read(&mut [0; 4]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
     });
 }
 

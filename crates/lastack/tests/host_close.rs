@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use common::{A, B, LIMIT, addr, connected, hosts, pattern, run, run_blocking, until};
-use lastack::{Host, State, Why, blocking};
+use lastack::{Host, Loss, State, blocking};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[test]
@@ -52,7 +52,7 @@ fn closing_a_host_reports_what_was_not_delivered() {
         let report = a.close_async(Duration::from_millis(100)).await;
         assert!(!report.is_complete());
         let lost = &report.undelivered[0];
-        assert_eq!((Some(lost.id), lost.why, lost.remote.ip()), (id, Why::Deadline, B.into()));
+        assert_eq!((Some(lost.id), lost.why, lost.remote.ip()), (id, Loss::Deadline, B.into()));
         assert!(lost.bytes > 0 && lost.bytes < written, "{} of {written}", lost.bytes);
         // And the peer is told by a reset, not by an end of file.
         let mut server = server;
@@ -103,7 +103,7 @@ fn a_connection_that_broke_after_its_drop_is_in_the_report() {
         until("the reset has arrived", || a.connections().is_empty()).await;
         let report = a.close_async(LIMIT).await;
         assert_eq!(report.undelivered.len(), 1, "{report}");
-        assert_eq!(report.undelivered[0].why, Why::Ended(lastack::Cause::Reset));
+        assert_eq!(report.undelivered[0].why, Loss::Ended(lastack::Cause::Reset));
     });
 }
 

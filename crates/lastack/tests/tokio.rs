@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{A, B, LIMIT, addr, connected, hosts, path, pattern, run, until};
 use lastack::tokio::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use lastack::{Cause, Delivery, Error, Refusal, State, TcpOption, Why, error_of};
+use lastack::{Cause, Delivery, Error, Loss, Refusal, State, TcpOption, error_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 
 #[test]
@@ -213,7 +213,7 @@ fn close_linger_tells_what_became_of_the_data() {
             written += n.expect("write") as u64;
         }
         match client.close_linger(Duration::from_millis(100)).await {
-            Delivery::Undelivered { bytes, why: Why::Deadline } => {
+            Delivery::Undelivered { bytes, why: Loss::Deadline } => {
                 assert!(bytes > 0 && bytes < written, "{bytes}");
             }
             other => panic!("{other:?}"),
@@ -239,7 +239,7 @@ fn close_linger_tells_what_became_of_the_data() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         server.abort();
         match linger.await.expect("join") {
-            Delivery::Undelivered { bytes, why: Why::Ended(Cause::Reset) } => assert!(bytes > 0),
+            Delivery::Undelivered { bytes, why: Loss::Ended(Cause::Reset) } => assert!(bytes > 0),
             other => panic!("{other:?}"),
         }
     });
@@ -253,7 +253,7 @@ fn close_linger_with_unread_data_says_so() {
         client.write_all(b"unread").await.expect("write");
         until("the data has arrived", || server.info().expect("info").unread > 0).await;
         let delivery = server.close_linger(LIMIT).await;
-        assert_eq!(delivery, Delivery::Undelivered { bytes: 0, why: Why::Ended(Cause::UnreadData) });
+        assert_eq!(delivery, Delivery::Undelivered { bytes: 0, why: Loss::Ended(Cause::UnreadData) });
     });
 }
 

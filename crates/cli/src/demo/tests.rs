@@ -60,7 +60,13 @@ impl Hand {
         self.push(
             ms,
             side,
-            What::Transition(TransitionEvent { id: ConnectionId(1), local, remote, transition }),
+            What::Transition(TransitionEvent {
+                id: ConnectionId(1),
+                local,
+                remote,
+                transition,
+                ending: None,
+            }),
         );
     }
 

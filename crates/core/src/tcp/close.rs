@@ -91,6 +91,15 @@ impl Tcb {
         }
     }
 
+    /// An administrator ends the connection (Linux `tcp_abort`): the peer gets a RST where it has a record, the owner
+    /// ECONNABORTED.
+    pub(crate) fn kill(&mut self, cx: &mut Ctx) {
+        if self.needs_reset() {
+            self.send_active_reset(cx);
+        }
+        self.fail(cx, Error::ConnectionAborted, Cause::Killed, Initiator::Administrator);
+    }
+
     /// RFC 9293 3.10.5: the ABORT call resets in these states; in CLOSING and LAST_ACK only while the FIN (and data)
     /// has not left, which is the price of moving the state first (Linux `tcp_need_reset`).
     fn needs_reset(&self) -> bool {

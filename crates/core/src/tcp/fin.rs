@@ -96,6 +96,9 @@ impl Tcb {
 
     /// The record is out of its life: nothing of it is sent, acknowledged or timed any more.
     pub(crate) fn leave(&mut self, cx: &mut Ctx) {
+        if !self.is(Is::LEFT) {
+            self.history.unacked = self.unacked_bytes();
+        }
         self.is.insert(Is::LEFT);
         self.is.remove(Is::ACK_NOW | Is::ACK_SCHEDULED);
         self.timers.clear_all(&mut cx.wheel);

@@ -5,11 +5,15 @@ use crate::event::Transition;
 /// Transitions kept per connection: more than any connection can make, save one that is reset and reused oddly.
 pub(crate) const CAPACITY: usize = 8;
 
-/// The last [`CAPACITY`] transitions, oldest first.
+/// The last [`CAPACITY`] transitions, oldest first, and what the report of the connection's end needs besides.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct History {
     ring: [Option<Transition>; CAPACITY],
     next: u8,
+    /// Where the direction that stayed open stood at the first FIN (low bits of its stream offset).
+    pub(crate) open_end: u32,
+    /// Bytes that were written and not acknowledged when the record left its life.
+    pub(crate) unacked: u32,
 }
 
 impl History {

@@ -176,19 +176,12 @@ impl Request {
     }
 
     pub(crate) fn enter(&mut self, cx: &mut Ctx) {
-        transition(
-            &mut self.current,
-            cx,
-            self.id,
-            &self.tuple,
-            State::NewSynRecv,
-            Cause::Syn,
-            Initiator::Peer,
-        );
+        let who = (self.id, &self.tuple);
+        transition(&mut self.current, cx, who, State::NewSynRecv, Cause::Syn, Initiator::Peer, None);
     }
 
     pub(crate) fn leave(&mut self, cx: &mut Ctx, cause: Cause, initiator: Initiator) {
-        transition(&mut self.current, cx, self.id, &self.tuple, State::Closed, cause, initiator);
+        transition(&mut self.current, cx, (self.id, &self.tuple), State::Closed, cause, initiator, None);
     }
 
     fn uses_timestamps(&self, cx: &Ctx) -> bool {
@@ -367,7 +360,11 @@ impl Request {
 
     /// Wait after `retransmits` repeats.
     pub(crate) fn synack_wait(&self, cx: &Ctx) -> Duration {
-        cx.cfg.tcp.rto_initial.saturating_mul(1 << self.retransmits.min(16)).min(cx.cfg.tcp.rto_max)
+        Self::wait_after(cx, self.retransmits)
+    }
+
+    pub(crate) fn wait_after(cx: &Ctx, repeats: u8) -> Duration {
+        cx.cfg.tcp.rto_initial.saturating_mul(1 << repeats.min(16)).min(cx.cfg.tcp.rto_max)
     }
 
     /// The timestamp of a cookie: our clock, with the low bits replaced and never in the future.

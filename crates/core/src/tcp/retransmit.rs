@@ -18,7 +18,7 @@ use core::time::Duration;
 const ORPHAN_RETRIES: u8 = 8;
 
 /// Time that `boundary` doublings from `base` take, the last ones capped at the ceiling (Linux `tcp_model_timeout`).
-fn model_timeout(cfg: &TcpConfig, boundary: u8, base: Duration) -> Duration {
+pub(crate) fn model_timeout(cfg: &TcpConfig, boundary: u8, base: Duration) -> Duration {
     let (base, max) = (base.as_micros().max(1) as u64, cfg.rto_max.as_micros().max(1) as u64);
     let linear = (max / base).checked_ilog2().unwrap_or(0);
     let boundary = u32::from(boundary);
@@ -32,7 +32,7 @@ fn model_timeout(cfg: &TcpConfig, boundary: u8, base: Duration) -> Duration {
 
 /// A time after `backoff` doublings; mostly there are none.
 #[inline]
-fn double(time: Duration, backoff: u8) -> Duration {
+pub(crate) fn double(time: Duration, backoff: u8) -> Duration {
     if backoff == 0 { time } else { time.saturating_mul(1 << backoff.min(20)) }
 }
 
@@ -203,7 +203,7 @@ impl Tcb {
         true
     }
 
-    fn orphan_retries(&self, cx: &Ctx, alive: bool) -> u8 {
+    pub(crate) fn orphan_retries(&self, cx: &Ctx, alive: bool) -> u8 {
         match cx.cfg.tcp.orphan_retries {
             _ if self.soft_error.is_some() && !alive => 0,
             0 if alive => ORPHAN_RETRIES,

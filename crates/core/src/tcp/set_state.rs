@@ -2,6 +2,7 @@
 //!
 //! [`Current`] keeps its state private to this file, so no other code can write it.
 
+use super::ending::{Ending, is_end};
 use super::state::{Cause, Initiator, State, is_legal};
 use super::tcb::{Tcb, Tuple};
 use crate::ctx::Ctx;
@@ -22,16 +23,8 @@ impl Current {
     }
 }
 
-/// Moves the state of any record, small or full. Gives the state before.
-pub(crate) fn transition(
-    current: &mut Current,
-    cx: &mut Ctx,
-    id: ConnectionId,
-    tuple: &Tuple,
-    to: State,
-    cause: Cause,
-    initiator: Initiator,
-) -> State {
+/// Moves a state along a legal arrow and counts it.
+fn step(current: &mut Current, cx: &mut Ctx, to: State, cause: Cause, initiator: Initiator) -> Transition {
     let from = current.0;
     let legal = is_legal(from, to, cause);
     debug_assert!(legal, "no arrow {from} -> {to} for: {cause}");
@@ -40,19 +33,39 @@ pub(crate) fn transition(
     }
     current.0 = to;
     count(cx, from, to, cause);
+    Transition { at: cx.now, from, to, cause, initiator }
+}
+
+fn trace(cx: &mut Ctx, id: ConnectionId, tuple: &Tuple, transition: Transition, ending: Option<Ending>) {
+    let (local, remote) = (tuple.local_addr(), tuple.remote_addr());
+    cx.trace(TransitionEvent { id, local, remote, transition, ending });
+}
+
+/// Moves the state of a small record; `ending` is told of if the arrow ends the connection.
+pub(crate) fn transition(
+    current: &mut Current,
+    cx: &mut Ctx,
+    (id, tuple): (ConnectionId, &Tuple),
+    to: State,
+    cause: Cause,
+    initiator: Initiator,
+    ending: Option<Ending>,
+) {
+    let transition = step(current, cx, to, cause, initiator);
     if cx.cfg.trace_transitions {
-        let transition = Transition { at: cx.now, from, to, cause, initiator };
-        let event =
-            TransitionEvent { id, local: tuple.local_addr(), remote: tuple.remote_addr(), transition };
-        cx.trace(event);
+        trace(cx, id, tuple, transition, ending);
     }
-    from
 }
 
 /// Moves the state of a full record, keeps its history and tells its owner.
 pub(crate) fn set_state(tcb: &mut Tcb, cx: &mut Ctx, to: State, cause: Cause, initiator: Initiator) {
-    let from = transition(&mut tcb.current, cx, tcb.id, &tcb.tuple, to, cause, initiator);
-    tcb.history.push(Transition { at: cx.now, from, to, cause, initiator });
+    let transition = step(&mut tcb.current, cx, to, cause, initiator);
+    tcb.mark_first_fin(transition.from, to);
+    tcb.history.push(transition);
+    if cx.cfg.trace_transitions {
+        let ending = if is_end(&transition) { tcb.ending() } else { None };
+        trace(cx, tcb.id, &tcb.tuple, transition, ending);
+    }
     if to == State::Closed {
         tcb.leave(cx);
         cx.signal(tcb, Ready::IN | Ready::OUT | Ready::RDHUP | Ready::HUP);

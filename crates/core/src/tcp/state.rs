@@ -185,6 +185,8 @@ causes! {
     Refused = "request refused",
     /// An ICMP error that ends an attempt to connect.
     Icmp = "ICMP error",
+    /// An administrator ended it (`ss -K`).
+    Killed = "killed by the administrator",
 }
 
 impl fmt::Display for Cause {
@@ -218,36 +220,38 @@ arrows! {
     Closed => SynSent: Connect;
     Closed => NewSynRecv: Syn;
     Closed => SynReceived: Handshake;
-    Listen => Closed: Close, Shutdown, Abort;
+    Listen => Closed: Close, Shutdown, Abort, Killed;
     SynSent => Established: Handshake;
     SynSent => SynReceived: Syn;
-    SynSent => Closed: Close, Shutdown, LingerZero, Abort, Reset, SynTimeout, UserTimeout, Icmp;
+    SynSent => Closed: Close, Shutdown, LingerZero, Abort, Reset, SynTimeout, UserTimeout, Icmp, Killed;
     NewSynRecv => SynReceived: Handshake;
-    NewSynRecv => Closed: Reset, UnexpectedSyn, SynAckTimeout, ListenerClosed, Refused, Icmp, ResourceLimit;
+    NewSynRecv => Closed: Reset, UnexpectedSyn, SynAckTimeout, ListenerClosed, Refused, Icmp, ResourceLimit,
+        Killed;
     SynReceived => Established: Handshake;
     SynReceived => FinWait1: Close, Shutdown;
     SynReceived => Closed: LingerZero, Abort, UnreadData, Reset, RetransmissionTimeout, UserTimeout, Icmp,
-        ResourceLimit, ListenerClosed, DataAfterClose;
+        ResourceLimit, ListenerClosed, DataAfterClose, Killed;
     Established => FinWait1: Close, Shutdown;
     Established => CloseWait: Fin;
     Established => Closed: UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout, ZeroWindowTimeout,
-        KeepAliveTimeout, UserTimeout, ResourceLimit, ListenerClosed;
+        KeepAliveTimeout, UserTimeout, ResourceLimit, ListenerClosed, Killed;
     FinWait1 => FinWait2: FinAcked;
     FinWait1 => Closing: Fin;
-    FinWait1 => Closed: OrphanTimeout, UnreadData, LingerZero, Abort, Reset, DataAfterClose, NoFinWait2, RetransmissionTimeout,
-        ZeroWindowTimeout, UserTimeout, ResourceLimit, ListenerClosed;
+    FinWait1 => Closed: OrphanTimeout, UnreadData, LingerZero, Abort, Reset, DataAfterClose, NoFinWait2,
+        RetransmissionTimeout, ZeroWindowTimeout, UserTimeout, ResourceLimit, ListenerClosed, Killed;
     FinWait2 => TimeWait: Fin;
-    FinWait2 => Closed: OrphanTimeout, UnreadData, LingerZero, Abort, Reset, UnexpectedSyn, DataAfterClose, NoFinWait2,
-        FinWait2Timeout, KeepAliveTimeout, UserTimeout, TimeWaitLimit, ResourceLimit, TimeWaitReuse;
+    FinWait2 => Closed: OrphanTimeout, UnreadData, LingerZero, Abort, Reset, UnexpectedSyn, DataAfterClose,
+        NoFinWait2, FinWait2Timeout, KeepAliveTimeout, UserTimeout, TimeWaitLimit, ResourceLimit,
+        TimeWaitReuse, Killed;
     Closing => TimeWait: FinAcked;
-    Closing => Closed: OrphanTimeout, UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout, ZeroWindowTimeout, UserTimeout,
-        ResourceLimit, TimeWaitLimit;
-    TimeWait => Closed: TimeWaitExpired, TimeWaitReuse, TimeWaitLimit, Reset, Abort;
+    Closing => Closed: OrphanTimeout, UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout,
+        ZeroWindowTimeout, UserTimeout, ResourceLimit, TimeWaitLimit, Killed;
+    TimeWait => Closed: TimeWaitExpired, TimeWaitReuse, TimeWaitLimit, Reset, Abort, Killed;
     CloseWait => LastAck: Close, Shutdown;
     CloseWait => Closed: UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout, ZeroWindowTimeout,
-        KeepAliveTimeout, UserTimeout, ResourceLimit, ListenerClosed;
-    LastAck => Closed: OrphanTimeout, FinAcked, UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout, ZeroWindowTimeout,
-        UserTimeout, ResourceLimit;
+        KeepAliveTimeout, UserTimeout, ResourceLimit, ListenerClosed, Killed;
+    LastAck => Closed: OrphanTimeout, FinAcked, UnreadData, LingerZero, Abort, Reset, RetransmissionTimeout,
+        ZeroWindowTimeout, UserTimeout, ResourceLimit, Killed;
 }
 
 /// Whether the table has this arrow with this cause.

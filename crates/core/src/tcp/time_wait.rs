@@ -1,6 +1,7 @@
 //! Small records for TIME_WAIT and for a FIN_WAIT_2 that nobody owns (RFC 9293 3.6.1, RFC 1337, RFC 6191; Linux
 //! `inet_timewait_sock`, `tcp_timewait_state_process`).
 
+use super::ending::Ending;
 use super::output::OutSegment;
 use super::segment::Seg;
 use super::set_state::{Current, transition};
@@ -58,6 +59,8 @@ bitflags::bitflags! {
         const REUSE_ADDR = 2;
         /// An ACK out of the window went out at `last_oow_ms`.
         const OOW_SENT = 4;
+        /// Data came after our FIN: for the report of the end.
+        const HALF_CLOSED = 8;
     }
 }
 
@@ -131,6 +134,7 @@ impl<A: Address> Record<A> {
         let mut flags = TwFlags::empty();
         flags.set(TwFlags::TIMESTAMPS, tcb.is(Is::TIMESTAMPS));
         flags.set(TwFlags::REUSE_ADDR, tcb.knobs.has(super::options::Knob::REUSE_ADDR));
+        flags.set(TwFlags::HALF_CLOSED, tcb.was_half_closed());
         Some(Self {
             local: A::from_ip(tcb.tuple.local)?,
             remote: A::from_ip(tcb.tuple.remote)?,
@@ -171,13 +175,26 @@ impl<A: Address> Record<A> {
         self.current.get()
     }
 
+    /// How long it has been in its state.
+    pub(crate) fn age(&self, cx: &Ctx) -> Duration {
+        age(cx, self.entered_ms)
+    }
+
     pub(crate) fn reuse_addr(&self) -> bool {
         self.flags.contains(TwFlags::REUSE_ADDR)
     }
 
     pub(crate) fn leave(&mut self, cx: &mut Ctx, cause: Cause, initiator: Initiator) {
+        self.move_to(cx, State::Closed, cause, initiator);
+    }
+
+    fn move_to(&mut self, cx: &mut Ctx, to: State, cause: Cause, initiator: Initiator) {
         let (id, tuple) = (self.id(), self.tuple());
-        transition(&mut self.current, cx, id, &tuple, State::Closed, cause, initiator);
+        // TIME_WAIT itself is silent: its connection's end was told when it began.
+        let half_closed = self.flags.contains(TwFlags::HALF_CLOSED);
+        let ending =
+            (self.state() == State::FinWait2).then(|| Ending::of_fin_wait2(cx.now, cause, half_closed));
+        transition(&mut self.current, cx, (id, &tuple), to, cause, initiator, ending);
     }
 
     /// Feeds the record to `h`, relative to now.
@@ -205,7 +222,7 @@ impl<A: Address> Record<A> {
         } = self;
         let now_ms = millis(now);
         (local.to_ip(), remote.to_ip(), local_port, remote_port, current).hash(h);
-        (rcv_wnd, restarts, flags, rcv_wscale, ttl, tos).hash(h);
+        (rcv_wnd, restarts, *flags - TwFlags::HALF_CLOSED, rcv_wscale, ttl, tos).hash(h);
         if flags.contains(TwFlags::TIMESTAMPS) {
             ts_recent_ms.wrapping_sub(now_ms).hash(h);
         }
@@ -263,8 +280,7 @@ impl<A: Address> Record<A> {
         if !seg.has(Flags::FIN) || seg.end_seq != self.rcv_nxt + 1 {
             return TwAction::Kill { cause: Cause::DataAfterClose, reset: true };
         }
-        let (id, tuple) = (self.id(), self.tuple());
-        transition(&mut self.current, cx, id, &tuple, State::TimeWait, Cause::Fin, Initiator::Peer);
+        self.move_to(cx, State::TimeWait, Cause::Fin, Initiator::Peer);
         self.rcv_nxt = seg.end_seq;
         self.entered_ms = millis(cx.now);
         self.learn_timestamp(cx, seg);

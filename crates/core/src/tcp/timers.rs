@@ -51,6 +51,11 @@ impl Timers {
     /// Arms or moves `timer`.
     pub(crate) fn set(&mut self, wheel: &mut Wheel, key: Key, timer: Timer, at: Instant) {
         self.deadlines[timer as usize] = at;
+        self.node_by(wheel, key, at);
+    }
+
+    /// The node lies at `at` or before.
+    fn node_by(&mut self, wheel: &mut Wheel, key: Key, at: Instant) {
         if at >= self.node_at {
             return;
         }
@@ -89,12 +94,9 @@ impl Timers {
         due
     }
 
-    /// After handling: puts the node at the earliest deadline left.
+    /// After handling: puts the node at the earliest deadline left. What was armed meanwhile may lie behind it.
     pub(crate) fn rearm(&mut self, wheel: &mut Wheel, key: Key) {
         let earliest = self.deadlines.iter().copied().min().unwrap_or(Instant::FAR_FUTURE);
-        if self.node.is_none() && earliest != Instant::FAR_FUTURE {
-            self.node_at = earliest;
-            self.node = Some(wheel.insert(earliest, key.to_u64()));
-        }
+        self.node_by(wheel, key, earliest);
     }
 }

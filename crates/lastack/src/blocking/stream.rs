@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lastack_core::{ConnectionId, Error, SocketOptions, TcpInfo, TcpOption, Timeout, Transition};
+use lastack_core::{
+    ConnectionId, Ending, Error, SocketOptions, TcpInfo, TcpOption, Timeout, Transition, Why,
+};
 
 use super::listener::TcpListener;
 use super::{Mode, each, load, store};
@@ -130,7 +132,7 @@ impl TcpStream {
     /// stream; says what became of them. Nothing is aborted when the limit has passed: the stack goes on as after a
     /// drop. Like every close it resets if received data is unread.
     pub fn close_linger(self, limit: Duration) -> Delivery {
-        let stopped = Delivery::Undelivered { bytes: 0, why: crate::Why::HostStopped };
+        let stopped = Delivery::Undelivered { bytes: 0, why: crate::Loss::HostStopped };
         block_on(self.sock().close_linger(limit), None).unwrap_or(stopped)
     }
 }

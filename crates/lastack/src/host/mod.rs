@@ -10,7 +10,7 @@ mod shared;
 mod waiters;
 
 pub use builder::HostBuilder;
-pub use report::{CloseReport, Delivery, Undelivered, Why};
+pub use report::{CloseReport, Delivery, Loss, Undelivered};
 
 pub(crate) use park::block_on;
 pub(crate) use shard::{Release, Shard, wants};
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use lastack_core::{ConnectionId, Counters, Instant, State, TcpInfo, TransitionEvent};
+use lastack_core::{ConnectionId, Counters, Instant, State, TcpInfo, TransitionEvent, Why};
 
 /// A handle of a running stack. Clones name the same stack; sockets keep it running.
 ///
@@ -88,6 +88,19 @@ impl Host {
     #[must_use]
     pub fn connections(&self) -> Vec<Connection> {
         self.shared().look(|shard, _| snapshot(shard))
+    }
+
+    /// Why a record of any kind is still there, half-open and TIME_WAIT ones too: what it waits for, since when, who has to
+    /// act, and which timer ends it. `None`: there is no such record. Looks at every record under the host's lock.
+    #[must_use]
+    pub fn why(&self, id: ConnectionId) -> Option<Why> {
+        self.shared().look(|shard, now| shard.stack.why(now, id))
+    }
+
+    /// Ends any record as an administrator, as `ss -K` does: the peer of a connection gets a RST, and its owner sees
+    /// [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted). False: there is no such record.
+    pub fn kill(&self, id: ConnectionId) -> bool {
+        self.shared().with(|shard, now| shard.stack.kill(now, id))
     }
 
     /// The time on the host's clock, as [`TransitionEvent`]s have it.

@@ -8,7 +8,7 @@ use lastack_core::{Cause, ConnectionId};
 /// Why bytes were not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum Loss {
     /// The time that was given ran out; the connection was then reset.
     Deadline,
     /// The connection ended before the peer acknowledged them.
@@ -17,7 +17,7 @@ pub enum Why {
     HostStopped,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deadline => f.write_str("the deadline passed"),
@@ -39,8 +39,8 @@ pub enum Delivery {
     Undelivered {
         /// Bytes not acknowledged; 0 if only the end of the stream is missing.
         bytes: u64,
-        /// Why. After [`Why::Deadline`] the stack goes on trying in the background, as after `close()`.
-        why: Why,
+        /// Why. After [`Loss::Deadline`] the stack goes on trying in the background, as after `close()`.
+        why: Loss,
     },
 }
 
@@ -61,11 +61,11 @@ pub struct Undelivered {
     pub local: SocketAddr,
     /// The peer's address.
     pub remote: SocketAddr,
-    /// Bytes that were not acknowledged: exact after [`Why::Deadline`], else as it stood when the socket was closed,
+    /// Bytes that were not acknowledged: exact after [`Loss::Deadline`], else as it stood when the socket was closed,
     /// so an upper limit. 0 if only the end of the stream is missing.
     pub bytes: u64,
     /// Why.
-    pub why: Why,
+    pub why: Loss,
 }
 
 impl fmt::Display for Undelivered {

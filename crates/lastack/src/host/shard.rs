@@ -11,7 +11,7 @@ use lastack_core::{
     UdpHandle,
 };
 
-use super::report::{CloseReport, Undelivered, Why};
+use super::report::{CloseReport, Loss, Undelivered};
 use super::waiters::{Interest, SocketWaiters, Waiters};
 
 /// Connections whose loss is remembered one by one until the host is closed; more are only counted.
@@ -407,11 +407,11 @@ impl Shard {
         let delivered = to != State::Closed || cause == Cause::FinAcked;
         let asked_for = matches!(cause, Cause::Abort | Cause::LingerZero | Cause::UnreadData);
         if !delivered && (owed.bytes > 0 || !asked_for) {
-            self.lose(event.id, owed, Why::Ended(cause));
+            self.lose(event.id, owed, Loss::Ended(cause));
         }
     }
 
-    fn lose(&mut self, id: ConnectionId, owed: Owed, why: Why) {
+    fn lose(&mut self, id: ConnectionId, owed: Owed, why: Loss) {
         if self.lost.len() == LOST_LIMIT {
             self.lost.pop_front();
             self.lost_more += 1;
@@ -465,7 +465,7 @@ impl Shard {
             orphans.iter().map(|orphan| (orphan.id, orphan.undelivered as u64)).collect();
         for (id, mut owed) in std::mem::take(&mut self.owing) {
             owed.bytes = left.get(&id).copied().unwrap_or(owed.bytes);
-            self.lose(id, owed, Why::Deadline);
+            self.lose(id, owed, Loss::Deadline);
         }
         self.stack.abort_orphans(now);
         let undelivered: Vec<_> = std::mem::take(&mut self.lost).into();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ::tokio::io::{AsyncRead, AsyncWrite, Interest as TokioInterest, ReadBuf, Ready};
 use ::tokio::net::ToSocketAddrs;
 use ::tokio::task::coop;
-use lastack_core::{ConnectionId, Shutdown, SocketOptions, TcpInfo, TcpOption, Transition};
+use lastack_core::{ConnectionId, Ending, Shutdown, SocketOptions, TcpInfo, TcpOption, Transition, Why};
 
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::{TcpSocket, each, to_tokio};
