@@ -4,7 +4,7 @@ use crate::demo::Scenario;
 use crate::output;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
-use lastack_gateway::{DEFAULT_MTU, MTU_RANGE};
+use lastack_gateway::{DEFAULT_MTU, MTU_RANGE, Publish};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,7 +104,8 @@ pub enum Format {
     override_usage = "lastack run [OPTIONS] -- PROGRAM [ARGS]...",
     after_help = "Examples:\n  lastack run -- curl https://example.com\n  \
                   lastack run --trace --summary -- wget -q http://10.0.2.2:8000/\n  \
-                  lastack run --capture session.pcapng -- sh\n\n\
+                  lastack run --capture session.pcapng -- sh\n  \
+                  lastack run --publish 8080:80 -- nginx -g 'daemon off;'\n\n\
                   Exit status: the program's own (128+N if signal N ended it); 125 if lastack itself fails or the\n\
                   command line is wrong, 126 if the program cannot be executed, 127 if it cannot be found."
 )]
@@ -125,6 +126,10 @@ pub struct Run {
     /// Do not make the host's loopback reachable at 10.0.2.2 and fd00::2
     #[arg(long)]
     pub no_host_loopback: bool,
+    /// Lead a port of the host to a port of the program; may be repeated. Without ADDR the host's port is on its loopback
+    /// (127.0.0.1 and ::1); with 0.0.0.0 or [::] on all of its addresses of that family
+    #[arg(long, short, value_name = "[ADDR:]PORT:PORT[/tcp|udp]")]
+    pub publish: Vec<Publish>,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub command: Vec<OsString>,

@@ -18,6 +18,7 @@ fn options(args: Run) -> RunOptions {
     RunOptions {
         mtu: args.mtu,
         host_loopback: !args.no_host_loopback,
+        publish: args.publish,
         trace: args.trace,
         capture: args.capture,
         summary: args.summary.map(|form| match form {

@@ -1,6 +1,7 @@
 //! Runs a program through the library, for the tests and for trying things out: a small `lastack run`.
 //!
-//! `gateway-test [--mtu N] [--trace] [--summary] [--summary=json] [--capture FILE] [--no-host-loopback] -- PROGRAM ARGS...`
+//! `gateway-test [--mtu N] [--trace] [--summary] [--summary=json] [--capture FILE] [--no-host-loopback] [--publish PORT]
+//! -- PROGRAM ARGS...`
 
 use std::process::exit;
 
@@ -19,6 +20,16 @@ fn main() {
             Some("--summary") => options.summary = Some(SummaryFormat::Text),
             Some("--summary=json") => options.summary = Some(SummaryFormat::Json),
             Some("--capture") => options.capture = args.next().map(Into::into),
+            Some("--publish") => {
+                let port = args.next().unwrap_or_default();
+                match port.to_string_lossy().parse() {
+                    Ok(port) => options.publish.push(port),
+                    Err(error) => {
+                        eprintln!("{error}");
+                        exit(2);
+                    }
+                }
+            }
             Some("--no-host-loopback") => options.host_loopback = false,
             _ => {
                 eprintln!("unknown option {}", arg.display());

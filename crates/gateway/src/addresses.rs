@@ -20,12 +20,41 @@ pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 /// Port of the name service.
 const DNS_PORT: u16 = 53;
 
+/// The addresses of the program's network. The default are the constants of this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The program's own IPv4 address.
+    pub program_v4: Ipv4Addr,
+    /// Length of the IPv4 network's prefix.
+    pub prefix_v4: u8,
+    /// The gateway: the host's loopback, unless it is closed.
+    pub gateway_v4: Ipv4Addr,
+    /// The name server.
+    pub dns_v4: Ipv4Addr,
+    /// The program's own IPv6 address; `None`: the program has no IPv6.
+    pub program_v6: Option<Ipv6Addr>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            program_v4: PROGRAM_V4,
+            prefix_v4: PREFIX_V4,
+            gateway_v4: GATEWAY_V4,
+            dns_v4: DNS_V4,
+            program_v6: Some(PROGRAM_V6),
+        }
+    }
+}
+
 /// Which destinations inside mean what on the host.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct AddressMap {
-    /// [`GATEWAY_V4`] and [`GATEWAY_V6`] lead to the host's `127.0.0.1` and `::1`.
+    /// The addresses inside.
+    pub network: Network,
+    /// The gateway's addresses lead to the host's `127.0.0.1` and `::1`.
     pub host_loopback: bool,
-    /// Where port 53 of [`DNS_V4`] leads. `None`: refused.
+    /// Where port 53 of the name server inside leads. `None`: refused.
     pub name_server: Option<SocketAddr>,
 }
 
@@ -46,11 +75,17 @@ impl AddressMap {
     #[must_use]
     pub fn target(&self, destination: SocketAddr) -> Target {
         let port = destination.port();
+        let Network { gateway_v4, dns_v4, .. } = self.network;
         match destination.ip() {
-            IpAddr::V4(GATEWAY_V4) if self.host_loopback => Target::Host((Ipv4Addr::LOCALHOST, port).into()),
+            IpAddr::V4(ip) if ip == gateway_v4 && self.host_loopback => {
+                Target::Host((Ipv4Addr::LOCALHOST, port).into())
+            }
             IpAddr::V6(GATEWAY_V6) if self.host_loopback => Target::Host((Ipv6Addr::LOCALHOST, port).into()),
-            IpAddr::V4(DNS_V4) if port == DNS_PORT => self.name_server.map_or(Target::Refused, Target::Host),
-            IpAddr::V4(GATEWAY_V4 | DNS_V4) | IpAddr::V6(GATEWAY_V6) => Target::Refused,
+            IpAddr::V4(ip) if ip == dns_v4 && port == DNS_PORT => {
+                self.name_server.map_or(Target::Refused, Target::Host)
+            }
+            IpAddr::V4(ip) if ip == gateway_v4 || ip == dns_v4 => Target::Refused,
+            IpAddr::V6(GATEWAY_V6) => Target::Refused,
             ip if is_martian(ip) => Target::Martian,
             _ => Target::Host(destination),
         }
@@ -68,7 +103,11 @@ mod tests {
     use super::*;
 
     fn map(host_loopback: bool) -> AddressMap {
-        AddressMap { host_loopback, name_server: Some("192.0.2.53:53".parse().unwrap()) }
+        AddressMap {
+            host_loopback,
+            name_server: Some("192.0.2.53:53".parse().unwrap()),
+            ..AddressMap::default()
+        }
     }
 
     fn target(map: &AddressMap, destination: &str) -> Target {
@@ -98,7 +137,7 @@ mod tests {
     fn name_service_leads_to_the_hosts_server() {
         assert_eq!(target(&map(false), "10.0.2.3:53"), Target::Host("192.0.2.53:53".parse().unwrap()));
         assert_eq!(target(&map(false), "10.0.2.3:54"), Target::Refused);
-        let without = AddressMap { host_loopback: true, name_server: None };
+        let without = AddressMap { host_loopback: true, ..AddressMap::default() };
         assert_eq!(target(&without, "10.0.2.3:53"), Target::Refused);
     }
 

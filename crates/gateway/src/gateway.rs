@@ -15,8 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::activity::Activity;
-use crate::addresses::{AddressMap, GATEWAY_V4, GATEWAY_V6, PREFIX_V4, PREFIX_V6};
+use crate::addresses::{AddressMap, GATEWAY_V6, Network, PREFIX_V6};
 use crate::options::{GatewayOptions, Limits};
+use crate::publish::Listening;
 use crate::summary::{Ledger, Report, count};
 use crate::trace::{Trace, Warning, say, transition};
 use crate::{tcp, udp};
@@ -48,6 +49,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     tcp: TcpListener,
     udp: UdpSocket,
+    published: Vec<Listening>,
 }
 
 impl fmt::Debug for Gateway {
@@ -63,7 +65,11 @@ impl Gateway {
     /// Those of [`HostBuilder::start`](lastack::HostBuilder::start).
     pub fn new(device: impl Device + Send + 'static, options: GatewayOptions) -> io::Result<Self> {
         let GatewayOptions { addresses, limits, trace, records } = options;
-        let host = Host::builder().config(config(&limits)?).device(device).name("lastack-gateway").start()?;
+        let host = Host::builder()
+            .config(config(&limits, &addresses.network)?)
+            .device(device)
+            .name("lastack-gateway")
+            .start()?;
         let trace = Trace::new(trace);
         if trace.is_on() {
             host.trace(transition);
@@ -82,7 +88,12 @@ impl Gateway {
             addresses,
             limits,
         };
-        Ok(Self { shared: Arc::new(shared), tcp, udp })
+        Ok(Self { shared: Arc::new(shared), tcp, udp, published: Vec::new() })
+    }
+
+    /// Carries what comes to a port of the host to a port inside, once the gateway [runs](Self::run).
+    pub fn publish(&mut self, port: Listening) {
+        self.published.push(port);
     }
 
     /// The stack.
@@ -97,11 +108,15 @@ impl Gateway {
     /// # Errors
     /// The device failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<Report> {
-        let Self { shared, tcp, udp } = self;
+        let Self { shared, tcp, udp, published } = self;
         let (leave, leaving) = watch::channel(());
         let mut tasks = JoinSet::new();
         tasks.spawn(tcp::serve(Arc::clone(&shared), tcp, leaving.clone()));
-        tasks.spawn(udp::serve(Arc::clone(&shared), udp, leaving));
+        tasks.spawn(udp::serve(Arc::clone(&shared), udp, leaving.clone()));
+        for port in published {
+            port.serve(&shared, &leaving, &mut tasks)?;
+        }
+        drop(leaving);
         let failure = tokio::select! {
             () = stop => None,
             // Without being told to they end only when the stack does.
@@ -168,11 +183,14 @@ async fn drain(shared: &Shared) {
 }
 
 /// The stack's configuration: every address is its own, everything is behind the device.
-fn config(limits: &Limits) -> io::Result<Config> {
+fn config(limits: &Limits, network: &Network) -> io::Result<Config> {
     let cidr = |address: IpAddr, prefix| Cidr::new(address, prefix).map_err(io::Error::other);
     let everything = |address| Ok::<_, io::Error>(Route { to: cidr(address, 0)?, source: None });
     let mut config = Config {
-        addresses: vec![cidr(GATEWAY_V4.into(), PREFIX_V4)?, cidr(GATEWAY_V6.into(), PREFIX_V6)?],
+        addresses: vec![
+            cidr(network.gateway_v4.into(), network.prefix_v4)?,
+            cidr(GATEWAY_V6.into(), PREFIX_V6)?,
+        ],
         routes: vec![everything(Ipv4Addr::UNSPECIFIED.into())?, everything(Ipv6Addr::UNSPECIFIED.into())?],
         any_address: true,
         ..Config::default()

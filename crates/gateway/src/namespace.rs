@@ -7,6 +7,7 @@ mod netlink;
 
 use std::fs;
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::addresses::{PREFIX_V4, PREFIX_V6, PROGRAM_V4, PROGRAM_V6};
+use crate::addresses::{Network, PREFIX_V6};
 use netlink::Netlink;
 
 /// Name of the interface that the program sees.
@@ -35,10 +36,21 @@ const SCRATCH: [&str; 3] = ["/tmp", "/run", "/proc"];
 /// What the namespaces are given.
 #[derive(Clone, Debug)]
 pub(crate) struct Inside {
+    /// Its addresses.
+    pub(crate) network: Network,
     /// MTU of the interface in bytes.
     pub(crate) mtu: u16,
     /// Text of `/etc/resolv.conf`.
     pub(crate) resolv_conf: String,
+}
+
+/// The addresses of a program whose interface has this MTU.
+pub(crate) fn network(mtu: u16) -> Network {
+    let mut network = Network::default();
+    if mtu < MIN_MTU_V6 || !Path::new("/proc/sys/net/ipv6").exists() {
+        network.program_v6 = None;
+    }
+    network
 }
 
 /// Puts the calling thread, and what it starts from now on, into new namespaces with a loopback and the interface
@@ -56,24 +68,24 @@ pub(crate) fn enter(inside: &Inside) -> io::Result<Tun> {
         replace_file(RESOLV_CONF, &inside.resolv_conf)
             .map_err(|error| explain("replace /etc/resolv.conf", error))?;
     }
-    network(inside)
+    set_up(inside)
 }
 
-fn network(inside: &Inside) -> io::Result<Tun> {
+fn set_up(inside: &Inside) -> io::Result<Tun> {
     let netlink = Netlink::open().map_err(|error| explain("open rtnetlink", error))?;
     let loopback = index("lo")?;
     netlink.up(loopback).map_err(|error| explain("bring lo up", error))?;
-    let ipv6 = inside.mtu >= MIN_MTU_V6 && Path::new("/proc/sys/net/ipv6").exists();
+    let Network { program_v4, prefix_v4, program_v6, .. } = inside.network;
     let tun = Tun::open(&TunOptions {
         name: Some(INTERFACE.to_owned()),
         mtu: Some(inside.mtu),
-        ipv4: Some((PROGRAM_V4, PREFIX_V4)),
-        ipv6: if ipv6 { vec![(PROGRAM_V6, PREFIX_V6)] } else { Vec::new() },
+        ipv4: Some((program_v4, prefix_v4)),
+        ipv6: program_v6.iter().map(|address| (*address, PREFIX_V6)).collect(),
         up: false,
         offloads: true,
     })?;
     let interface = index(INTERFACE)?;
-    if ipv6 {
+    if program_v6.is_some() {
         netlink
             .no_link_local(interface)
             .map_err(|error| explain("switch link-local addresses off", error))?;
@@ -82,19 +94,19 @@ fn network(inside: &Inside) -> io::Result<Tun> {
     netlink
         .default_route(AddressFamily::Inet, interface)
         .map_err(|error| explain("add the IPv4 default route", error))?;
-    if ipv6 {
+    if let Some(address) = program_v6 {
         netlink
             .default_route(AddressFamily::Inet6, interface)
             .map_err(|error| explain("add the IPv6 default route", error))?;
-        wait_for_ipv6().map_err(|error| explain("use the IPv6 address", error))?;
+        wait_for_ipv6(address).map_err(|error| explain("use the IPv6 address", error))?;
     }
     Ok(tun)
 }
 
 /// The kernel makes an IPv6 address usable a moment after it was added, by a work queue, even where there is nobody to
 /// ask for duplicates. A program that came before would send from `::1`.
-fn wait_for_ipv6() -> io::Result<()> {
-    let address = format!("{:032x}", PROGRAM_V6.to_bits());
+fn wait_for_ipv6(ip: Ipv6Addr) -> io::Result<()> {
+    let address = format!("{:032x}", ip.to_bits());
     let until = Instant::now() + IPV6_READY;
     loop {
         // Columns: address, index, prefix, scope, flags, name. Then: destination, prefix, ...
@@ -106,8 +118,7 @@ fn wait_for_ipv6() -> io::Result<()> {
             return Ok(());
         }
         if Instant::now() >= until {
-            let message =
-                format!("the kernel did not make {PROGRAM_V6} usable within {} s", IPV6_READY.as_secs());
+            let message = format!("the kernel did not make {ip} usable within {} s", IPV6_READY.as_secs());
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
         }
         thread::sleep(Duration::from_millis(1));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::addresses::AddressMap;
+use crate::publish::Publish;
 
 /// Smallest and largest MTU of the program's interface, in bytes.
 pub const MTU_RANGE: std::ops::RangeInclusive<u16> = 576..=65535;
@@ -82,6 +83,8 @@ pub struct RunOptions {
     pub mtu: u16,
     /// The host's loopback is reached at `10.0.2.2` and `fd00::2`. Default true.
     pub host_loopback: bool,
+    /// Ports of the host that lead inside. Default none.
+    pub publish: Vec<Publish>,
     /// Write a line on standard error for each change of state. Default false.
     pub trace: bool,
     /// Write a summary on standard error at the end. Default none.
@@ -101,6 +104,7 @@ impl RunOptions {
             args: args.into_iter().map(Into::into).collect(),
             mtu: DEFAULT_MTU,
             host_loopback: true,
+            publish: Vec::new(),
             trace: false,
             summary: None,
             capture: None,

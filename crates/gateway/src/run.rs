@@ -14,9 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::addresses::AddressMap;
 use crate::gateway::Gateway;
-use crate::namespace::{INTERFACE, Inside};
+use crate::namespace::{self, INTERFACE, Inside};
 use crate::options::{GatewayOptions, Limits, MTU_RANGE, RunOptions, SummaryFormat};
 use crate::program::{Launcher, Program, STATUS_FAILED, Signals};
+use crate::publish::Listening;
 use crate::resolv;
 use crate::summary::Report;
 use crate::trace::say;
@@ -55,7 +56,12 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
     let signals = Signals::hold().map_err(|error| fail("block signals", error))?;
     let before = signals.before();
     let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let inside = Inside { mtu: options.mtu, resolv_conf: resolv::inside(&resolv_conf) };
+    let mut ports = Vec::new();
+    for publish in &options.publish {
+        ports.extend(publish.bind()?);
+    }
+    let network = namespace::network(options.mtu);
+    let inside = Inside { network, mtu: options.mtu, resolv_conf: resolv::inside(&resolv_conf) };
     let program = Program { name: options.program, args: options.args, signals, open_files };
     let (launcher, tun) = Launcher::new(inside, program).map_err(|error| error.to_string())?;
 
@@ -65,6 +71,7 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
     };
     let gateway_options = GatewayOptions {
         addresses: AddressMap {
+            network,
             host_loopback: options.host_loopback,
             name_server: Some(resolv::first_name_server(&resolv_conf, |name| if_nametoindex(name).ok())),
         },
@@ -74,7 +81,7 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let gateway =
-        start(device, gateway_options, stopped).map_err(|error| fail("start the gateway", error))?;
+        start(device, gateway_options, ports, stopped).map_err(|error| fail("start the gateway", error))?;
 
     let ended = launcher.run();
     // From here on a signal ends lastack too.
@@ -145,6 +152,7 @@ fn workers() -> usize {
 fn start(
     device: Box<dyn Device + Send>,
     options: GatewayOptions,
+    ports: Vec<Listening>,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<thread::JoinHandle<io::Result<Report>>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -152,7 +160,8 @@ fn start(
         .thread_name("lastack-relay")
         .enable_all()
         .build()?;
-    let gateway = Gateway::new(device, options)?;
+    let mut gateway = Gateway::new(device, options)?;
+    ports.into_iter().for_each(|port| gateway.publish(port));
     thread::Builder::new().name("lastack-run".to_owned()).spawn(move || {
         runtime.block_on(gateway.run(async {
             // The sender gone means the same.

@@ -19,6 +19,16 @@ pub enum Party {
     Gateway,
 }
 
+/// Who began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The program inside.
+    Outbound,
+    /// A client of a published port.
+    Inbound,
+}
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,13 +52,15 @@ pub enum End {
 /// One TCP connection.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConnectionRecord {
-    /// Its number, as in the trace.
+    /// Its number, as in the trace; 0 if there was none inside.
     pub number: u32,
-    /// The program's address.
+    /// Who opened it.
+    pub direction: Direction,
+    /// The address of who opened it.
     pub source: SocketAddr,
-    /// The destination that the program named.
+    /// The destination that was named: for an inbound connection the published port.
     pub destination: SocketAddr,
-    /// Where that led from the host, if anywhere.
+    /// Where that led, if anywhere: on the host; for an inbound connection, inside.
     pub target: Option<SocketAddr>,
     /// Bytes of the program that were passed on.
     pub bytes_out: u64,
@@ -70,11 +82,13 @@ pub struct ConnectionRecord {
 /// One UDP flow.
 #[derive(Clone, Debug, Serialize)]
 pub struct FlowRecord {
-    /// The program's address.
+    /// Who sent first.
+    pub direction: Direction,
+    /// The address of who sent first.
     pub source: SocketAddr,
-    /// The destination that the program named.
+    /// The destination that was named: for an inbound flow the published port.
     pub destination: SocketAddr,
-    /// Where that led from the host, if anywhere.
+    /// Where that led, if anywhere: on the host; for an inbound flow, inside.
     pub target: Option<SocketAddr>,
     /// Datagrams of the program that were passed on, and their bytes.
     pub datagrams_out: u64,
@@ -124,8 +138,13 @@ impl fmt::Display for Party {
 
 impl fmt::Display for ConnectionRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { number, source, destination, bytes_out, bytes_in, duration, end, ended_by, .. } = self;
-        write!(f, "#{number} tcp {source} -> {destination}: {bytes_out} B out, {bytes_in} B in, ")?;
+        let Self { number, source, destination, bytes_out, bytes_in, duration, end, .. } = self;
+        let (way, ended_by) = match (self.direction, self.ended_by) {
+            (Direction::Inbound, Party::Host) => (" in", &"the client" as &dyn fmt::Display),
+            (Direction::Inbound, _) => (" in", &self.ended_by as _),
+            (Direction::Outbound, _) => ("", &self.ended_by as _),
+        };
+        write!(f, "#{number} tcp{way} {source} -> {destination}: {bytes_out} B out, {bytes_in} B in, ")?;
         write!(f, "{:.3} s, ", duration.as_secs_f64())?;
         match end {
             End::Graceful => write!(f, "closed, {ended_by} first")?,
@@ -150,9 +169,10 @@ impl fmt::Display for FlowRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, destination, datagrams_out, bytes_out, datagrams_in, bytes_in, refused, .. } =
             self;
+        let way = if self.direction == Direction::Inbound { " in" } else { "" };
         write!(
             f,
-            "udp {source} -> {destination}: {datagrams_out} datagrams ({bytes_out} B) out, \
+            "udp{way} {source} -> {destination}: {datagrams_out} datagrams ({bytes_out} B) out, \
              {datagrams_in} ({bytes_in} B) in"
         )?;
         if *refused > 0 {
@@ -229,6 +249,7 @@ mod tests {
     fn record(number: u32) -> ConnectionRecord {
         ConnectionRecord {
             number,
+            direction: Direction::Outbound,
             source: "10.0.2.15:40000".parse().unwrap(),
             destination: "10.0.2.2:80".parse().unwrap(),
             target: Some("127.0.0.1:80".parse().unwrap()),
@@ -260,6 +281,14 @@ mod tests {
         assert_eq!(connection["seconds"], 1.5);
         assert_eq!(connection["destination"], "10.0.2.2:80");
         assert_eq!(json["not_listed"], 0);
+    }
+
+    #[test]
+    fn text_of_an_inbound_connection_speaks_of_a_client() {
+        let record = ConnectionRecord { direction: Direction::Inbound, ..record(7) };
+        let text = record.to_string();
+        assert!(text.starts_with("#7 tcp in 10.0.2.15:40000 -> 10.0.2.2:80: "), "{text}");
+        assert!(text.contains("reset by the client"), "{text}");
     }
 
     #[test]

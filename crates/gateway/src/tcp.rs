@@ -17,7 +17,7 @@ use crate::addresses::Target;
 use crate::dial::{dial, is_shortage, refusal, was_reset};
 use crate::gateway::{Leave, Shared};
 use crate::host_socket::HostSocket;
-use crate::summary::{ConnectionRecord, End, Party};
+use crate::summary::{ConnectionRecord, Direction, End, Party};
 
 /// A listener for every address (of the family, or of both with IPv6) and port, which asks before it answers.
 pub(crate) fn listen(host: &Host, unspecified: SocketAddr, max_pending: u32) -> io::Result<TcpListener> {
@@ -65,16 +65,18 @@ pub(crate) async fn serve(
 }
 
 /// One connection, from its request to its record.
-struct Flow {
-    shared: Arc<Shared>,
-    id: ConnectionId,
+pub(crate) struct Flow {
+    pub(crate) shared: Arc<Shared>,
+    direction: Direction,
+    /// Of the connection inside.
+    pub(crate) id: ConnectionId,
     source: SocketAddr,
     destination: SocketAddr,
-    target: Option<SocketAddr>,
+    pub(crate) target: Option<SocketAddr>,
     begun: Instant,
-    outcome: Option<Outcome>,
+    pub(crate) outcome: Option<Outcome>,
     /// Bytes passed on so far, for a connection that is cut.
-    bytes: Arc<Bytes>,
+    pub(crate) bytes: Arc<Bytes>,
 }
 
 /// Bytes that passed a host socket.
@@ -84,7 +86,7 @@ pub(crate) struct Bytes {
     pub(crate) read: AtomicU64,
 }
 
-struct Outcome {
+pub(crate) struct Outcome {
     end: End,
     ended_by: Party,
     error: Option<String>,
@@ -93,18 +95,31 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn new(end: End, ended_by: Party, error: Option<String>) -> Self {
+    pub(crate) fn new(end: End, ended_by: Party, error: Option<String>) -> Self {
         Self { end, ended_by, error, delivered: true, bytes: None }
     }
 }
 
 impl Flow {
     fn new(shared: &Arc<Shared>, pending: &PendingConnection) -> Self {
+        let addresses = (pending.remote(), pending.local());
+        let mut flow = Self::begin(shared, Direction::Outbound, addresses);
+        flow.id = pending.id();
+        flow
+    }
+
+    /// A connection from a source to a destination, as whoever opened it has them.
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        direction: Direction,
+        (source, destination): (SocketAddr, SocketAddr),
+    ) -> Self {
         Self {
             shared: Arc::clone(shared),
-            id: pending.id(),
-            source: pending.remote(),
-            destination: pending.local(),
+            direction,
+            id: ConnectionId(0),
+            source,
+            destination,
             target: None,
             begun: Instant::now(),
             outcome: None,
@@ -157,7 +172,7 @@ impl Flow {
         }
     }
 
-    async fn relay(&self, program: TcpStream, host: HostSocket) -> Outcome {
+    pub(crate) async fn relay(&self, program: TcpStream, host: HostSocket) -> Outcome {
         // What the server sent in one piece goes on at once, as with the host's socket.
         if let Err(error) = program.set_nodelay(true) {
             return Outcome::new(End::Reset, Party::Program, Some(error.to_string()));
@@ -171,7 +186,7 @@ impl Flow {
         outcome
     }
 
-    fn trace(&self, what: impl std::fmt::Display) {
+    pub(crate) fn trace(&self, what: impl std::fmt::Display) {
         self.shared.trace.host(self.shared.host.now(), self.id, self.source, what);
     }
 }
@@ -183,6 +198,7 @@ impl Drop for Flow {
         let (bytes_out, bytes_in) = outcome.bytes.unwrap_or_else(so_far);
         self.shared.ledger.connection(ConnectionRecord {
             number: self.id.0,
+            direction: self.direction,
             source: self.source,
             destination: self.destination,
             target: self.target,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::addresses::Target;
 use crate::dial::is_shortage;
 use crate::gateway::{Leave, Shared};
-use crate::summary::FlowRecord;
+use crate::summary::{Direction, FlowRecord};
 
 /// Bytes of the largest datagram.
 const MAX_DATAGRAM: usize = 65_535;
@@ -236,6 +236,7 @@ impl Drop for Flow {
         let counts = &self.counts;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         self.shared.ledger.flow(FlowRecord {
+            direction: Direction::Outbound,
             source: self.source,
             destination: self.destination,
             target: Some(self.target),

@@ -33,7 +33,7 @@ fn link(limits: Limits) -> Link {
         .start()
         .unwrap();
     let options = GatewayOptions {
-        addresses: AddressMap { host_loopback: true, name_server: None },
+        addresses: AddressMap { host_loopback: true, ..AddressMap::default() },
         limits,
         trace: false,
         records: true,

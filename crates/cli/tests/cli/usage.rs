@@ -33,6 +33,11 @@ fn bad_usage_of_run_is_status_125_as_env_and_chroot_do() {
     rejected(&["run", "--frobnicate", "--", "true"], 125, &["--frobnicate"]);
     rejected(&["run", "true"], 125, &["'true'", "the program comes after '--'"]);
     rejected(&["run", "--mtu", "100", "--", "true"], 125, &["'100'", "576 to 65535"]);
+    rejected(
+        &["run", "--publish", "80", "--", "true"],
+        125,
+        &["'80'", "[ADDR:]PORT:PORT[/tcp|udp]", "8080:80"],
+    );
     rejected(&["run", "--summary=xml", "--", "true"], 125, &["'xml'", "text, json"]);
 }
 

@@ -2,4 +2,5 @@
 
 mod endings;
 mod lab;
+mod publish;
 mod run;

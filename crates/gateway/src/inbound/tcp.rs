@@ -1,0 +1,136 @@
+//! TCP from a published port.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lastack::RelayStream;
+use lastack::tokio::{TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::ways;
+use crate::activity::Share;
+use crate::dial::is_shortage;
+use crate::gateway::{Leave, Shared};
+use crate::host_socket::HostSocket;
+use crate::summary::{Direction, End, Party};
+use crate::tcp::{Flow, Outcome};
+
+/// Pause after the kernel could not hand a client over for want of something.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes clients until the sender of `leaving` is gone, and then cuts their connections. A client over the limit waits,
+/// let in by the kernel, until another connection ends.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    listener: tokio::net::TcpListener,
+    port: u16,
+    mut leaving: watch::Receiver<()>,
+) -> Leave {
+    let mut flows = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&shared, &listener) => accepted,
+            Some(_) = flows.join_next() => continue,
+            _ = leaving.changed() => {
+                flows.shutdown().await;
+                return Leave::Told;
+            }
+        };
+        match accepted {
+            Ok((client, source, slot)) => match client.local_addr() {
+                Ok(destination) => {
+                    let flow = Flow::begin(&shared, Direction::Inbound, (source, destination));
+                    flows.spawn(carry(flow, client, source, port, slot));
+                }
+                // Gone again.
+                Err(_) => drop(client),
+            },
+            Err(error) if is_shortage(&error) => {
+                shared.shortage.say(format_args!("cannot take a client of a published port: {error}"));
+                sleep(SHORTAGE_PAUSE).await;
+            }
+            // An error of the client's connection, which is gone (accept(2)).
+            Err(_) => {}
+        }
+    }
+}
+
+async fn accept(
+    shared: &Shared,
+    listener: &tokio::net::TcpListener,
+) -> io::Result<(tokio::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let slot = match Arc::clone(&shared.slots).try_acquire_owned() {
+        Ok(slot) => slot,
+        Err(_) => Arc::clone(&shared.slots).acquire_owned().await.map_err(io::Error::other)?,
+    };
+    let (client, source) = listener.accept().await?;
+    Ok((client, source, slot))
+}
+
+async fn carry(
+    mut flow: Flow,
+    client: tokio::net::TcpStream,
+    source: SocketAddr,
+    port: u16,
+    _slot: OwnedSemaphorePermit,
+) {
+    // Bytes go on at once: Nagle has had its say at the sender. It fails on a connection that is gone already.
+    let _ = client.set_nodelay(true);
+    let share = Share::new(&flow.shared.activity);
+    let mut client = HostSocket::new(client, share, Arc::clone(&flow.bytes));
+    flow.trace("accepted");
+    let inside = tokio::select! {
+        inside = dial(&mut flow, source, port) => inside,
+        error = poll_fn(|cx| client.poll_reset(cx)) => {
+            flow.outcome = Some(Outcome::new(End::Reset, Party::Host, Some(error.to_string())));
+            return;
+        }
+    };
+    flow.outcome = Some(match inside {
+        Ok(inside) => flow.relay(inside, client).await,
+        Err(error) => {
+            client.abort();
+            flow.trace(&error);
+            let end = match error.kind() {
+                io::ErrorKind::ConnectionRefused => End::Refused,
+                io::ErrorKind::TimedOut => End::TimedOut,
+                _ => End::Unreachable,
+            };
+            Outcome::new(end, Party::Program, Some(error.to_string()))
+        }
+    });
+}
+
+/// Connects inside; the error is that of the first way.
+async fn dial(flow: &mut Flow, source: SocketAddr, port: u16) -> io::Result<TcpStream> {
+    let mut failure = None;
+    for (from, to) in ways(&flow.shared.addresses.network, source, port) {
+        let connect = async {
+            let socket = TcpSocket::new(&flow.shared.host)?;
+            socket.bind(SocketAddr::new(from, 0))?;
+            socket.connect(to).await
+        };
+        match connect.await {
+            Ok(stream) => {
+                flow.target = Some(to);
+                flow.id = stream.connection_id().unwrap_or(flow.id);
+                return Ok(stream);
+            }
+            // Nobody listens there; on the other family perhaps.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                flow.target.get_or_insert(to);
+                failure.get_or_insert(error);
+            }
+            Err(error) => {
+                flow.target.get_or_insert(to);
+                return Err(failure.unwrap_or(error));
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::ErrorKind::ConnectionRefused.into()))
+}
