@@ -82,6 +82,9 @@ pub struct TcpConfig {
     /// on Linux: as long as it makes progress. Set it where the bound must hold against a peer that takes a byte now and
     /// then. Default `None`.
     pub orphan_lifetime: Option<Duration>,
+    /// How long the application may hold a connection in CLOSE_WAIT without sending anything before
+    /// [`Ready::OVERDUE`](crate::Ready) says so, once. It changes nothing on the wire. `None`: never. Default 60 s.
+    pub close_wait_watchdog: Option<Duration>,
     /// Connections without an owner (`tcp_max_orphans`); beyond it they are reset. Default 65,536.
     pub max_orphans: usize,
     /// FIN_WAIT_2 without an owner (`tcp_fin_timeout`). Default 60 s.
@@ -183,6 +186,7 @@ impl Default for TcpConfig {
             retries2: 15,
             orphan_retries: 0,
             orphan_lifetime: None,
+            close_wait_watchdog: Some(Duration::from_secs(60)),
             max_orphans: 65_536,
             fin_timeout: Duration::from_secs(60),
             time_wait: Duration::from_secs(60),

@@ -39,6 +39,8 @@ pub struct Counters {
     pub abort_on_memory: u64,
     /// `TCPAbortOnTimeout`.
     pub abort_on_timeout: u64,
+    /// Connections whose application did not close in time after the peer (`TcpConfig::close_wait_watchdog`).
+    pub close_wait_overdue: u64,
     /// `TCPAbortOnLinger`: linger 0, or abort.
     pub abort_on_linger: u64,
     /// `TCPTimeouts`: retransmission timer expiries.

@@ -25,6 +25,10 @@ bitflags::bitflags! {
         const PENDING = 32;
         /// `POLLPRI`: an urgent byte is there to read.
         const PRI = 64;
+        /// The peer closed [`TcpConfig::close_wait_watchdog`](crate::TcpConfig) ago, and the application neither closed
+        /// nor sent anything since: it seems to have forgotten the socket. Given once for a connection, and only by an
+        /// event; [`Stack::tcp_ready`](crate::Stack::tcp_ready) never has it.
+        const OVERDUE = 128;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod common;
 use common::*;
+use lastack_core::Event;
 
 const I: Ready = Ready::IN;
 const O: Ready = Ready::OUT;
@@ -168,7 +169,6 @@ fn we_shut_write() {
 
 #[test]
 fn we_shut_read() {
-    // n9.
     let mut rig = Start::Established.rig(Setup::default());
     rig.inject(seg("ACK", 0, 0).data(b"early"));
     rig.shutdown(Shutdown::Read).unwrap();
@@ -187,7 +187,7 @@ fn we_shut_read() {
 
 #[test]
 fn we_shut_both() {
-    // n10: unread text does not turn this into a RST.
+    // Unread text does not turn this into a RST.
     let mut rig = Start::Established.rig(Setup::default());
     rig.inject(seg("ACK", 0, 0).data(b"queued"));
     rig.take();
@@ -287,7 +287,7 @@ fn peek_shows_the_error_without_taking_it() {
 
 #[test]
 fn reset_after_the_peers_fin() {
-    // n23: the end of file wins in read.
+    // The end of file wins in read.
     let make = || {
         let mut rig = Start::Established.rig(Setup::default());
         rig.inject(seg("FIN,ACK", 0, 0).data(b"end"));
@@ -432,4 +432,68 @@ fn closing_of_the_own_side_is_seen_in_the_history() {
             (State::TimeWait, Cause::Fin, Initiator::Peer),
         ]
     );
+}
+
+/// The socket's events that say that it is overdue.
+fn overdue(rig: &mut Rig) -> usize {
+    let events = rig.events.drain(..);
+    events.filter(|event| matches!(event, Event::Tcp(_, ready) if ready.contains(Ready::OVERDUE))).count()
+}
+
+#[test]
+fn an_owner_that_does_not_close_after_the_peer_is_reminded_once() {
+    let mut rig = Start::Established.rig(Setup::default());
+    rig.inject(seg("FIN,ACK", 0, 0));
+    rig.advance(s(60) - ms(1));
+    assert_eq!(overdue(&mut rig), 0);
+    rig.advance(ms(2));
+    assert_eq!(overdue(&mut rig), 1);
+    assert_eq!(rig.stack.counters().close_wait_overdue, 1);
+    assert!(!rig.ready().contains(Ready::OVERDUE));
+    rig.advance(s(1000));
+    assert_eq!(overdue(&mut rig), 0);
+    rig.expect_state(State::CloseWait);
+}
+
+#[test]
+fn an_owner_that_closes_or_still_sends_is_not_reminded() {
+    let mut rig = Start::Established.rig(Setup::default());
+    rig.inject(seg("FIN,ACK", 0, 0));
+    rig.advance(s(30));
+    rig.shutdown(Shutdown::Write).unwrap();
+    rig.advance(s(90));
+    assert_eq!(overdue(&mut rig), 0);
+
+    let mut rig = Start::Established.rig(Setup::default());
+    rig.inject(seg("FIN,ACK", 0, 0));
+    for sent in 1..5 {
+        rig.advance(s(50));
+        rig.write(b"x").unwrap();
+        rig.inject(seg("ACK", 1, sent));
+    }
+    assert_eq!(overdue(&mut rig), 0);
+    rig.advance(s(61));
+    assert_eq!(overdue(&mut rig), 1);
+}
+
+#[test]
+fn the_reminder_can_be_turned_off() {
+    let setup = Setup::default().with(|config| config.tcp.close_wait_watchdog = None);
+    let mut rig = Start::CloseWait.rig(setup);
+    rig.advance(s(10_000));
+    assert_eq!(overdue(&mut rig), 0);
+}
+
+#[test]
+fn a_connection_that_waits_to_be_accepted_is_reminded_of_after_its_accept() {
+    let mut rig = Rig::new(Setup::default());
+    let listener = rig.listen(4);
+    rig.peer_syn();
+    rig.inject(seg("ACK", 0, 0));
+    rig.inject(seg("FIN,ACK", 0, 0));
+    rig.advance(s(90));
+    rig.socket = Some(rig.stack.tcp_accept(listener).unwrap());
+    assert_eq!(overdue(&mut rig), 0);
+    rig.advance(s(60));
+    assert_eq!(overdue(&mut rig), 1);
 }

@@ -228,7 +228,7 @@ fn blind_text_and_fin_need_an_acceptable_ack() {
 
 #[test]
 fn a_half_open_peer_is_reset_and_the_new_connection_opens_in_one_round_trip() {
-    // n34: the RST goes before the repeated SYN.
+    // The RST goes before the repeated SYN.
     let mut rig = Start::SynSent.rig(Setup::default());
     rig.inject(seg("ACK", 4000, 700));
     assert_eq!(rig.take(), ["RST 700(0)", "SYN -1(0)"]);

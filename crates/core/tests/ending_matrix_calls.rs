@@ -288,7 +288,6 @@ fn calls_after_close_find_no_socket() {
 
 #[test]
 fn shutdown_in_syn_received_sends_the_fin_once_the_handshake_is_done() {
-    // n8.
     let mut rig = Start::SynReceived.rig(Setup::default());
     rig.shutdown(Shutdown::Write).unwrap();
     rig.expect_nothing();
@@ -413,7 +412,6 @@ fn orphans_over_the_limit_are_reset_at_close() {
 
 #[test]
 fn beyond_the_time_wait_limit_no_record_is_made() {
-    // n33.
     let setup = Setup::default().with(|config| config.tcp.max_time_wait = 0);
     let mut rig = Start::FinWait2.rig(setup.clone());
     rig.inject(seg("FIN,ACK", 0, 1));

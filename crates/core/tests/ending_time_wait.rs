@@ -106,7 +106,6 @@ fn a_syn_from_time_wait_skips_the_limits_of_the_listener() {
 
 #[test]
 fn rfc_1337_keeps_time_wait_from_a_rst() {
-    // n22.
     for on in [false, true] {
         let mut rig = Start::TimeWait.rig(Setup::default().with(|config| config.tcp.rfc1337 = on));
         rig.advance(s(6));
@@ -121,7 +120,7 @@ fn rfc_1337_keeps_time_wait_from_a_rst() {
 
 #[test]
 fn restarts_can_be_capped() {
-    // n18: with a cap nobody can keep the record.
+    // With a cap nobody can keep the record.
     let mut rig =
         Start::TimeWait.rig(Setup::default().with(|config| config.tcp.time_wait_restarts = Some(3)));
     let since = rig.now;
@@ -354,7 +353,6 @@ fn two_desynchronized_stacks_fall_silent() {
 
 #[test]
 fn an_acceptable_rst_matches_the_highest_sack_edge() {
-    // n24.
     let mut rig = Start::Established.rig(Setup { sack: true, ..Setup::default() });
     rig.inject(seg("ACK", 100, 0).len(50));
     rig.take();

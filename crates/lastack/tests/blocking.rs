@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
-use common::{A, B, LIMIT, addr, hosts, pattern, run_blocking};
+use common::{A, B, LIMIT, addr, hosts, hosts_with, pattern, run_blocking};
 use lastack::blocking::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use lastack::{Actor, Delivery, Host, How, Initiator, Wait};
 
@@ -172,6 +172,25 @@ fn an_administrator_ends_a_connection() {
         assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
         assert_eq!(client.close_report().map(|e| e.began), Some(Initiator::Administrator));
         assert_eq!(server.read(&mut [0; 4]).expect_err("reset").kind(), ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn a_socket_that_is_not_closed_after_the_peer_is_reported_once() {
+    run_blocking(|| {
+        let mut config = lastack::Config::default();
+        config.tcp.close_wait_watchdog = Some(Duration::from_millis(20));
+        let (a, b) = hosts_with(&config);
+        let (tell, told) = std::sync::mpsc::channel();
+        b.on_close_wait_overdue(move |why| tell.send(*why).expect("somebody listens"));
+        let (client, mut server) = pair(&a, &b);
+        drop(client);
+        let why = told.recv().expect("it is told");
+        assert_eq!((Some(why.id), why.waits_for), (server.connection_id(), Wait::Close));
+        assert_eq!(why.remote, server.peer_addr().expect("address"));
+        assert_eq!(server.read(&mut [0; 4]).expect("end of file"), 0);
+        drop(server);
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err());
     });
 }
 

@@ -12,6 +12,7 @@ use super::tcb::{Is, Tcb};
 use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::event::Ready;
 
 impl Tcb {
     /// The application gives the handle back. Never waits. Linux `__tcp_close`.
@@ -19,6 +20,7 @@ impl Tcb {
         let unread = self.rcv_buf.readable() > 0;
         self.is.insert(Is::RCV_SHUT | Is::SND_SHUT);
         self.is.remove(Is::OWNED | Is::UNACCEPTED);
+        self.timers.clear(Timer::Patience);
         let linger_zero = self.knobs.has(Knob::LINGER) && self.knobs.linger_ms == 0;
         match self.state() {
             State::Closed | State::TimeWait => {}
@@ -69,7 +71,7 @@ impl Tcb {
         } else if let Some(lifetime) = cx.cfg.tcp.orphan_lifetime
             && self.state() != State::Closed
         {
-            self.timers.set(&mut cx.wheel, self.key, Timer::Orphan, cx.now + lifetime);
+            self.timers.set(&mut cx.wheel, self.key, Timer::Patience, cx.now + lifetime);
         }
     }
 
@@ -138,6 +140,30 @@ impl Tcb {
                 self.close_sending(cx, Cause::Shutdown);
             }
         }
+    }
+
+    /// The peer has closed: the owner's time to close begins.
+    pub(crate) fn arm_close_wait_watchdog(&mut self, cx: &mut Ctx) {
+        if let Some(patience) = cx.cfg.tcp.close_wait_watchdog {
+            self.timers.set(&mut cx.wheel, self.key, Timer::Patience, cx.now + patience);
+        }
+    }
+
+    /// The owner has had the end of file for long. As long as it still sends, the half-closed connection is in use.
+    pub(crate) fn on_close_wait_watchdog(&mut self, cx: &mut Ctx) {
+        let Some(patience) = cx.cfg.tcp.close_wait_watchdog else { return };
+        if self.state() != State::CloseWait {
+            return;
+        }
+        let since = self.history.last().map_or(cx.now, |transition| transition.at).max(self.last_sent);
+        // Nobody can be told of a connection that waits to be accepted.
+        let again = if self.is(Is::OWNED) { since + patience } else { cx.now + patience };
+        if again > cx.now {
+            self.timers.set(&mut cx.wheel, self.key, Timer::Patience, again);
+            return;
+        }
+        cx.counters.close_wait_overdue += 1;
+        cx.signal(self, Ready::OVERDUE);
     }
 
     /// Drops everything that waits to be sent or acknowledged.

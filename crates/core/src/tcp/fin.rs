@@ -36,6 +36,7 @@ impl Tcb {
             State::SynReceived | State::Established => {
                 set_state(self, cx, State::CloseWait, Cause::Fin, Initiator::Peer);
                 self.is.insert(Is::PINGPONG);
+                self.arm_close_wait_watchdog(cx);
             }
             State::FinWait1 => {
                 set_state(self, cx, State::Closing, Cause::Fin, Initiator::Peer);

@@ -96,6 +96,8 @@ pub enum TimerKind {
     FinWait2,
     /// End of a connection that nobody owns.
     Orphan,
+    /// The owner is told that it still has to close.
+    CloseWaitWatchdog,
 }
 
 impl Tcb {
@@ -154,7 +156,8 @@ impl Tcb {
                         TimerKind::FinWait2
                     }
                     Timer::KeepAlive => TimerKind::KeepAlive,
-                    Timer::Orphan => TimerKind::Orphan,
+                    Timer::Patience if self.is_orphan() => TimerKind::Orphan,
+                    Timer::Patience => TimerKind::CloseWaitWatchdog,
                 };
                 (kind, at - cx.now)
             })

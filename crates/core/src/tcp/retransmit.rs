@@ -48,7 +48,8 @@ impl Tcb {
                 Timer::DelayedAck => self.on_delayed_ack_timer(cx),
                 Timer::Retransmit => self.on_retransmit_timer(cx),
                 Timer::KeepAlive => self.on_keepalive_timer(cx),
-                Timer::Orphan => self.abort_with(cx, Cause::OrphanTimeout),
+                Timer::Patience if self.is_orphan() => self.abort_with(cx, Cause::OrphanTimeout),
+                Timer::Patience => self.on_close_wait_watchdog(cx),
             }
             if self.is(Is::LEFT) {
                 return;

@@ -18,12 +18,13 @@ pub(crate) enum Timer {
     DelayedAck,
     /// Keep-alive; for an orphan in FIN_WAIT_2 its end (Linux `sk_timer`).
     KeepAlive,
-    /// The end of an orphan's patience, whatever its peer does (`TcpConfig::orphan_lifetime`).
-    Orphan,
+    /// The end of patience: with the owner of a connection in CLOSE_WAIT (`TcpConfig::close_wait_watchdog`), or with the
+    /// peer of an orphan, whatever it does (`TcpConfig::orphan_lifetime`).
+    Patience,
 }
 
 /// All timers, in the order in which they are handled when they expire together.
-pub(crate) const ALL: [Timer; 4] = [Timer::DelayedAck, Timer::Retransmit, Timer::KeepAlive, Timer::Orphan];
+pub(crate) const ALL: [Timer; 4] = [Timer::DelayedAck, Timer::Retransmit, Timer::KeepAlive, Timer::Patience];
 
 /// Deadlines and the wheel node.
 #[derive(Clone, Copy, Debug)]

@@ -213,7 +213,8 @@ impl Tcb {
         let state = if self.is(Is::LEFT) { State::Closed } else { self.state() };
         let entered = self.history.last().map_or(cx.now, |transition| transition.at);
         let (waits_for, since, who) = self.waits_for(cx, state, entered);
-        let orphan_end = self.timers.deadline(Timer::Orphan).map(|at| (Cause::OrphanTimeout, at));
+        let patience = self.timers.deadline(Timer::Patience).filter(|_| self.is_orphan());
+        let orphan_end = patience.map(|at| (Cause::OrphanTimeout, at));
         let ends = [self.gives_up_at(cx, waits_for), orphan_end];
         let ends = ends.into_iter().flatten().min_by_key(|(_, at)| *at);
         Why {

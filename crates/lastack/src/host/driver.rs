@@ -65,8 +65,12 @@ fn round(shared: &Shared, device: &mut dyn Device) -> io::Result<Next> {
     let deadline = shard.next_deadline();
     let mut wake = std::mem::take(&mut shard.wake);
     let mut traced = std::mem::take(&mut shard.traced);
+    let overdue = std::mem::take(&mut shard.overdue);
     drop(guard);
 
+    if !overdue.is_empty() {
+        shared.tell_overdue(&overdue);
+    }
     if !traced.is_empty() {
         shared.trace(&traced);
         traced.clear();

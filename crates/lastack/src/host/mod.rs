@@ -77,6 +77,13 @@ impl Host {
         self.shared().add_tracer(Box::new(callback));
     }
 
+    /// Has `callback` called for each connection whose peer has closed and whose owner neither closed nor sent anything for
+    /// [`TcpConfig::close_wait_watchdog`](crate::TcpConfig): once for each, with the sentence that says what it waits
+    /// for. The same goes to [`tracing`] as a warning. It runs as a callback of [`Host::trace`] does.
+    pub fn on_close_wait_overdue(&self, callback: impl FnMut(&Why) + Send + 'static) {
+        self.shared().add_watcher(Box::new(callback));
+    }
+
     /// What happened so far, in numbers.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lastack_core::{
     Cause, ConnectionId, Error, Event, Instant, Ready, Stack, State, TcpHandle, Transition, TransitionEvent,
-    UdpHandle,
+    UdpHandle, Why,
 };
 
 use super::report::{CloseReport, Loss, Undelivered};
@@ -86,6 +86,8 @@ pub(crate) struct Shard {
     /// To be handed to the tracers once the lock is released.
     pub(crate) traced: Vec<TransitionEvent>,
     pub(crate) tracing: bool,
+    /// Connections whose owner has not closed in time, to be told of once the lock is released.
+    pub(crate) overdue: Vec<Why>,
     tcp: HashMap<TcpHandle, TcpEntry>,
     udp: HashMap<UdpHandle, SocketWaiters>,
     timers: BTreeMap<(Instant, u64), Waker>,
@@ -109,6 +111,7 @@ impl Shard {
             trash: Vec::new(),
             traced: Vec::new(),
             tracing: false,
+            overdue: Vec::new(),
             tcp: HashMap::new(),
             udp: HashMap::new(),
             timers: BTreeMap::new(),
@@ -356,6 +359,9 @@ impl Shard {
         while let Some(event) = self.stack.poll_event() {
             match event {
                 Event::Tcp(handle, ready) => {
+                    if ready.contains(Ready::OVERDUE) {
+                        self.overdue.extend(self.stack.tcp_why(now, handle));
+                    }
                     if let Some(entry) = self.tcp.get_mut(&handle) {
                         entry.waiters.signal(ready, &mut self.wake);
                     }

@@ -5,19 +5,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lastack_core::{Error, Instant, TransitionEvent};
+use lastack_core::{Error, Instant, TransitionEvent, Why};
 
 use super::shard::{Phase, Shard};
 use crate::clock::Clock;
 use crate::error::ConnectionError;
 
 type Tracer = Box<dyn FnMut(&TransitionEvent) + Send>;
+type Watcher = Box<dyn FnMut(&Why) + Send>;
 
 /// The shard and the ways to reach its driver.
 pub(crate) struct Shared {
     shard: Mutex<Shard>,
     clock: Box<dyn Clock>,
     tracers: Mutex<Vec<Tracer>>,
+    watchers: Mutex<Vec<Watcher>>,
     waker: lastack_device::Waker,
     /// Somebody changed the shard since the driver last looked.
     dirty: AtomicBool,
@@ -38,6 +40,7 @@ impl Shared {
             shard: Mutex::new(shard),
             clock,
             tracers: Mutex::new(Vec::new()),
+            watchers: Mutex::new(Vec::new()),
             waker,
             dirty: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
@@ -112,6 +115,26 @@ impl Shared {
     pub(crate) fn add_tracer(&self, tracer: Tracer) {
         self.tracers.lock().unwrap_or_else(PoisonError::into_inner).push(tracer);
         self.lock().tracing = true;
+    }
+
+    pub(crate) fn add_watcher(&self, watcher: Watcher) {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(watcher);
+    }
+
+    /// For the driver, without the shard's lock.
+    pub(crate) fn tell_overdue(&self, overdue: &[Why]) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        for why in overdue {
+            tracing::warn!(
+                connection = why.id.0,
+                local = %why.local,
+                remote = %why.remote,
+                "{why}: close or drop the socket"
+            );
+            for watcher in watchers.iter_mut() {
+                watcher(why);
+            }
+        }
     }
 
     /// For the driver, without the shard's lock.
