@@ -42,6 +42,8 @@ pub struct Config {
     pub reply_queue_limit: usize,
     /// First and last ephemeral port (`ip_local_port_range`). Default 32768..=60999.
     pub ephemeral_ports: (u16, u16),
+    /// Largest IPv4 packet in bytes, where it is less than the device's. Default `None`.
+    pub ipv4_mtu: Option<u16>,
     /// TCP.
     pub tcp: TcpConfig,
     /// Bytes that a UDP socket may hold unread (`rmem_default`). Default 256 KiB.
@@ -167,6 +169,7 @@ impl Default for Config {
             trace_limit: 65_536,
             reply_queue_limit: 4096,
             ephemeral_ports: (32_768, 60_999),
+            ipv4_mtu: None,
             tcp: TcpConfig::default(),
             udp_recv_buffer: 256 << 10,
             udp_send_buffer: 256 << 10,

@@ -114,6 +114,12 @@ impl Ctx {
         ConnectionId(self.next_id)
     }
 
+    /// Largest packet of a connection that the device takes.
+    pub(crate) fn mtu(&self, tuple: &Tuple) -> u16 {
+        let device = self.caps.mtu;
+        if tuple.is_ipv6() { device } else { self.cfg.ipv4_mtu.map_or(device, |mtu| mtu.min(device)) }
+    }
+
     /// Notes that a socket is worth a look.
     pub(crate) fn signal(&mut self, tcb: &mut Tcb, ready: Ready) {
         if !tcb.is(Is::OWNED) {

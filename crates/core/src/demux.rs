@@ -208,6 +208,9 @@ impl Tables {
             if tcb.state() != State::Listen {
                 continue;
             }
+            if tcb.knobs.has(Knob::V6_ONLY) && tuple.local.is_ipv4() {
+                continue;
+            }
             let score = match_address(tcb.tuple.local, tuple.local);
             if score == 0 || score < best {
                 continue;
@@ -257,7 +260,10 @@ impl Tables {
         let reuse_port = me.knobs.has(Knob::REUSE_PORT);
         let clashes = |tcb: &Tcb| {
             let both_reuse = reuse && tcb.knobs.has(Knob::REUSE_ADDR) && tcb.state() != State::Listen;
+            let v6_only = tcb.tuple.local.is_ipv4() && me.knobs.has(Knob::V6_ONLY)
+                || addr.is_ipv4() && tcb.knobs.has(Knob::V6_ONLY);
             tcb.key != key
+                && !v6_only
                 && overlap(tcb.tuple.local, addr.ip())
                 && !both_reuse
                 && !(reuse_port && tcb.knobs.has(Knob::REUSE_PORT))

@@ -92,6 +92,8 @@ impl Request {
             ttl,
             tos,
             deferred,
+            defer_accept,
+            acked,
             made_at,
             sent_at,
             last_oow_ack,
@@ -102,6 +104,7 @@ impl Request {
         (current, tuple, listener.index(), from_cookie).hash(h);
         (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
         (window, path_mtu, max_seg, rcv_wscale, retransmits, ttl, tos, deferred).hash(h);
+        (defer_accept, acked).hash(h);
         age(now, *made_at, h);
         age(now, *sent_at, h);
         last_oow_ack.map(|at| (now - at).min(Duration::from_secs(1))).hash(h);
@@ -126,6 +129,7 @@ impl Tcb {
             snd_sml,
             max_window,
             snd_buf,
+            marks,
             rtx,
             congestion,
             rtt,
@@ -184,6 +188,11 @@ impl Tcb {
         }
         (snd_wnd, max_window, dup_acks, snd_wscale, rcv_wscale, mss, peer_mss, path_mtu).hash(h);
         snd_buf.fingerprint(h);
+        for mark in marks.queue.iter() {
+            (mark.end - una, mark.push, mark.record).hash(h);
+        }
+        (marks.tail.saturating_sub(una), (una + u64::from(*max_window)).saturating_sub(marks.pushed)).hash(h);
+        marks.urgent.map(|seq| (seq - *snd_una).max(0)).hash(h);
         for sent in rtx.iter() {
             (sent.start - *snd_una, sent.end - *snd_una, sent.flags.bits()).hash(h);
             age(now, sent.at, h);

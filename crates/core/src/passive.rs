@@ -51,12 +51,17 @@ impl Stack {
         let initial = self.cx.cfg.tcp.recv_buffer_initial as u32;
         Some(RequestBase {
             listener,
-            recv_buffer: tcb.knobs.recv_buffer,
-            initial_window: if fixed { tcb.knobs.recv_buffer } else { tcb.knobs.recv_buffer.min(initial) },
+            recv_buffer: tcb.knobs.window_limit(),
+            initial_window: if fixed {
+                tcb.knobs.window_limit()
+            } else {
+                tcb.knobs.window_limit().min(initial)
+            },
             max_seg: tcb.knobs.max_seg,
             path_mtu,
             ttl: tcb.knobs.ttl,
             tos: tcb.knobs.tos,
+            defer_accept: tcb.knobs.defer_accept,
         })
     }
 
@@ -272,7 +277,9 @@ impl Stack {
         request.timer = None;
         let listen = tables.connections.get_mut(request.listener).and_then(|tcb| tcb.listen.as_mut());
         let limit = listen.as_deref().map_or(0, |listen| Request::synack_limit(cx, listen));
-        if request.deferred || request.retransmits >= limit {
+        // Linux `syn_ack_recalc`: a request that only waits for data lives as long as the listener wants it to.
+        let waits_for_data = request.acked && request.retransmits < request.defer_accept;
+        if request.deferred || request.retransmits >= limit && !waits_for_data {
             let cause = if request.deferred { Cause::Refused } else { Cause::SynAckTimeout };
             self.remove_request(key, cause, Initiator::Timer);
             return;
@@ -285,6 +292,9 @@ impl Stack {
         request.retransmits += 1;
         let wait = request.synack_wait(cx);
         request.timer = Some(tables.request_wheel.insert(cx.now + wait, key.to_u64()));
+        if request.acked && request.retransmits < request.defer_accept {
+            return;
+        }
         let segment = request.syn_ack(cx, false);
         cx.counters.retrans_segs += 1;
         cx.counters.out_segs += 1;

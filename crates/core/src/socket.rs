@@ -14,6 +14,7 @@ use crate::stack::Stack;
 use crate::tcp::ending::Ending;
 use crate::tcp::info::TcpInfo;
 use crate::tcp::listen::Listen;
+use crate::tcp::marks::SendFlags;
 use crate::tcp::options::{Knob, Options as Knobs, SocketOptions, TcpOption};
 use crate::tcp::set_state::set_state;
 use crate::tcp::state::{Cause, Initiator, State};
@@ -363,7 +364,18 @@ impl Stack {
     /// # Errors
     /// [`Error::WouldBlock`] if it is announced and not here; [`Error::InvalidInput`] if there is none.
     pub fn tcp_read_urgent(&mut self, h: TcpHandle) -> Result<u8, Error> {
-        self.act(h, |tcb, _| tcb.read_urgent())
+        self.act(h, |tcb, _| tcb.read_urgent(false))
+    }
+
+    /// Looks at the urgent byte (`MSG_OOB | MSG_PEEK`). As [`Stack::tcp_read_urgent`], but it stays.
+    pub fn tcp_peek_urgent(&mut self, h: TcpHandle) -> Result<u8, Error> {
+        self.act(h, |tcb, _| tcb.read_urgent(true))
+    }
+
+    /// The next byte to read is the one at the urgent mark (`SIOCATMARK`).
+    #[must_use]
+    pub fn tcp_at_mark(&self, h: TcpHandle) -> bool {
+        self.tcb(h).is_ok_and(Tcb::at_urgent_mark)
     }
 
     /// Writes (`send()`); gives the number of bytes taken, at least 1 of a `buf` that is not empty.
@@ -372,8 +384,19 @@ impl Stack {
     /// [`Error::WouldBlock`] while connecting or when the buffer is full; [`Error::BrokenPipe`] when nobody will read it
     /// (with a stored error, that one first).
     pub fn tcp_write(&mut self, now: Instant, h: TcpHandle, buf: &[u8]) -> Result<usize, Error> {
+        self.tcp_send(now, h, buf, SendFlags::empty())
+    }
+
+    /// Writes with flags (`send()`). As [`Stack::tcp_write`].
+    pub fn tcp_send(
+        &mut self,
+        now: Instant,
+        h: TcpHandle,
+        buf: &[u8],
+        flags: SendFlags,
+    ) -> Result<usize, Error> {
         self.set_now(now);
-        self.act(h, |tcb, cx| tcb.write(cx, buf))
+        self.act(h, |tcb, cx| tcb.write(cx, buf, flags))
     }
 
     /// Shuts directions down (`shutdown()`). Shutting the sending direction queues the FIN.
@@ -426,6 +449,37 @@ impl Stack {
         self.free_if_unheld(h.0);
     }
 
+    /// Dissolves the association (`connect()` with AF_UNSPEC; Linux `tcp_disconnect`): as [`Stack::tcp_abort`], but the
+    /// handle stays, with its options and the address that it was bound to, and may connect or listen again.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn tcp_disconnect(&mut self, now: Instant, h: TcpHandle) -> Result<(), Error> {
+        self.set_now(now);
+        let tcb = self.tcb(h)?;
+        // What the program aborts it is told of afterwards, by Linux's odd custom.
+        let aborts = !tcb.is(Is::LEFT) && (tcb.state() == State::SynSent || tcb.needs_reset());
+        if tcb.state() == State::Listen {
+            self.stop_listening(h.0, Cause::Abort);
+        } else {
+            self.with(h.0, |tcb, cx| tcb.disconnect(cx, Cause::Abort));
+        }
+        let Self { cx, tables, .. } = self;
+        let tcb = tables.connections.get_mut(h.0).ok_or(Error::BadHandle)?;
+        tcb.rcv_buf.clear(&mut cx.pool);
+        tcb.timers.clear_all(&mut cx.wheel);
+        let mut fresh = Tcb::new(cx, h.0, tcb.knobs);
+        fresh.is |= tcb.is & (Is::BOUND | Is::SIGNALLED | Is::QUEUED);
+        fresh.news = tcb.news;
+        fresh.error = aborts.then_some(Error::ConnectionReset);
+        if tcb.is(Is::BOUND) {
+            fresh.tuple =
+                Tuple { local: tcb.tuple.local, local_port: tcb.tuple.local_port, ..Tuple::UNBOUND };
+        }
+        *tcb = fresh;
+        Ok(())
+    }
+
     /// Aborts (RFC 9293 3.10.5; Linux `disconnect`, linger 0): a RST where the peer has a record, and everything queued
     /// is dropped. The handle is gone.
     pub fn tcp_abort(&mut self, now: Instant, h: TcpHandle) {
@@ -475,6 +529,11 @@ impl Stack {
     /// The stored error (`SO_ERROR`), once.
     pub fn tcp_take_error(&mut self, h: TcpHandle) -> Option<Error> {
         self.act(h, |tcb, _| Ok(tcb.error.take())).ok().flatten()
+    }
+
+    /// The error that ICMP has reported of an open connection, once (Linux gives it as `SO_ERROR` too).
+    pub fn tcp_take_soft_error(&mut self, h: TcpHandle) -> Option<Error> {
+        self.act(h, |tcb, _| Ok(tcb.soft_error.take())).ok().flatten()
     }
 
     /// What the socket is ready for (`poll()`).
@@ -531,6 +590,19 @@ impl Stack {
     #[must_use]
     pub fn tcp_unacked(&self, h: TcpHandle) -> usize {
         self.tcb(h).map_or(0, |tcb| tcb.owed())
+    }
+
+    /// Of a listener: connections that wait to be accepted, and how many may (`tcpi_unacked`, `tcpi_sacked` of LISTEN).
+    #[must_use]
+    pub fn tcp_backlog(&self, h: TcpHandle) -> Option<(usize, usize)> {
+        let listen = self.tcb(h).ok()?.listen.as_ref()?;
+        Some((listen.accept.len(), listen.backlog))
+    }
+
+    /// The socket's timestamp clock, in milliseconds (RFC 7323).
+    #[must_use]
+    pub fn tcp_timestamp(&self, now: Instant, h: TcpHandle) -> u32 {
+        self.tcb(h).map_or(0, |tcb| tcb.ts_now(now))
     }
 
     /// Sets an option (`setsockopt()`).

@@ -1,7 +1,7 @@
 //! The stack: packets in, packets out, time, events. The way of a segment is `receive` → IP input → four-tuple look-up →
 //! the connection's state machine; answers leave through `transmit`. No layer calls back up.
 
-use crate::config::Config;
+use crate::config::{Config, TcpConfig};
 use crate::counters::Counters;
 use crate::ctx::{Ctx, OutItem};
 use crate::demux::{Found, Tables};
@@ -82,6 +82,12 @@ impl Stack {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.cx.cfg
+    }
+
+    /// TCP's knobs, to change while the stack runs, as a sysctl does. What a connection has copied when it was made it
+    /// keeps: sizes of buffers, keep-alive times, repeats of a SYN, congestion control, TTL.
+    pub fn tcp_config_mut(&mut self) -> &mut TcpConfig {
+        &mut self.cx.cfg.tcp
     }
 
     /// The counters.
@@ -181,6 +187,9 @@ impl Stack {
         let Self { cx, tables, .. } = self;
         let Some(tcb) = tables.connections.get_mut(key) else { return };
         tcb.stats.segs_in = tcb.stats.segs_in.wrapping_add(1);
+        if !seg.payload.is_empty() {
+            tcb.stats.data_segs_in = tcb.stats.data_segs_in.wrapping_add(1);
+        }
         let verdict = if tcb.state() == State::Established {
             tcb.rcv_established(cx, seg)
         } else {
@@ -495,6 +504,7 @@ impl Stack {
             if sent.is_none() {
                 tcb.is.remove(Is::QUEUED);
                 tcb.arm_probe_if_stuck(cx);
+                tcb.note_wait(cx);
             }
             sent
         });

@@ -2,6 +2,8 @@
 //! time.
 //!
 //! [`call`] has one typed form of every system call that a script can make, with its result. It is the seam between
-//! whoever reads calls (scripts, the C plug-in) and whoever carries them out (lastack, the running kernel).
+//! whoever reads calls (scripts, the C plug-in) and whoever carries them out. [`sys`] carries them out over a lastack stack in
+//! virtual time.
 
 pub mod call;
+pub mod sys;

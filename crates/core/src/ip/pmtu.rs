@@ -16,6 +16,8 @@ const PLATEAUS: [u16; 10] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 
 #[derive(Clone, Debug)]
 pub(crate) struct PathMtu {
     device: u16,
+    /// The same for IPv4.
+    device_v4: u16,
     /// Smallest estimate for IPv4.
     floor: u16,
     capacity: usize,
@@ -32,19 +34,28 @@ struct Entry {
 }
 
 impl PathMtu {
-    pub(crate) fn new(device: u16, floor: u16, capacity: usize, timeout: Duration) -> Self {
-        Self { device, floor, capacity, timeout, entries: BTreeMap::new(), by_end: BTreeSet::new() }
+    pub(crate) fn new(device: u16, device_v4: u16, floor: u16, capacity: usize, timeout: Duration) -> Self {
+        Self {
+            device,
+            device_v4,
+            floor,
+            capacity,
+            timeout,
+            entries: BTreeMap::new(),
+            by_end: BTreeSet::new(),
+        }
     }
 
     /// Largest packet for `remote` in bytes: the device's MTU unless the path has said less.
     #[inline]
     pub(crate) fn get(&self, now: Instant, remote: IpAddr) -> u16 {
+        let device = if remote.is_ipv4() { self.device_v4 } else { self.device };
         if self.entries.is_empty() {
-            return self.device;
+            return device;
         }
         match self.entries.get(&remote) {
             Some(entry) if now < entry.ends => entry.mtu,
-            _ => self.device,
+            _ => device,
         }
     }
 

@@ -2,6 +2,7 @@
 //! RFC 6582; Linux `tcp_ack`).
 
 use super::congestion::{AckSample, CongestionContext, CongestionControl as _, CongestionEvent};
+use super::info::Wait;
 use super::segment::Seg;
 use super::tcb::{Is, Recovery, SentFlags, Tcb};
 use super::timers::Timer;
@@ -131,6 +132,8 @@ impl Tcb {
             self.timers.clear(Timer::Retransmit);
             if self.has_unsent() && self.snd_wnd == 0 {
                 self.arm_probe(cx);
+            } else if !self.has_unsent() {
+                self.stats.chrono.enter(cx.now, Wait::Nothing);
             }
         } else {
             self.arm_rto(cx);
@@ -151,6 +154,7 @@ impl Tcb {
                 break;
             }
             self.rtx.pop_front();
+            self.stats.delivered = self.stats.delivered.wrapping_add(1);
         }
         if self.rtx.is_empty() {
             self.rtx.shrink_idle(RTX_KEPT);
@@ -177,7 +181,7 @@ impl Tcb {
     /// Where recovery stands after SND.UNA moved by `acked` (RFC 6582 3.2).
     fn recovery_progress(&mut self, cx: &mut Ctx, acked: u32) {
         self.dup_acks = 0;
-        let mss = u32::from(self.mss);
+        let mss = self.segment_payload();
         match self.recovery {
             // These numbers follow SND.UNA, lest they seem to lie ahead of it after 2 GiB.
             Recovery::Open => {
@@ -224,7 +228,7 @@ impl Tcb {
             return;
         }
         self.dup_acks = self.dup_acks.saturating_add(1);
-        let mss = u32::from(self.mss);
+        let mss = self.segment_payload();
         match self.recovery {
             Recovery::Fast => {
                 // No more segments can have left the network than were in it (RFC 5681 3.2 step 4, against forged
@@ -246,10 +250,10 @@ impl Tcb {
 
     fn enter_fast_recovery(&mut self, cx: &mut Ctx) {
         // What Limited Transmit added does not count.
-        let in_flight = self.outstanding().min(self.congestion.cwnd().max(u32::from(self.mss)));
+        let in_flight = self.outstanding().min(self.congestion.cwnd().max(self.segment_payload()));
         let context = CongestionContext { now: cx.now, in_flight, repeated: false };
         self.congestion.on_congestion(CongestionEvent::FastRetransmit, &context);
-        self.congestion.inflate_on_entry(u32::from(self.mss));
+        self.congestion.inflate_on_entry(self.segment_payload());
         self.recovery = Recovery::Fast;
         self.recover = self.snd_nxt;
         self.rtx_next = self.snd_una;

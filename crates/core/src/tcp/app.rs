@@ -2,6 +2,7 @@
 //! `tcp_recvmsg`, `tcp_sendmsg`, `tcp_poll`, `tcp_setsockopt`).
 
 use super::congestion::{Congestion, CongestionControl as _};
+use super::marks::SendFlags;
 use super::options::{Knob, TcpOption};
 use super::state::State;
 use super::tcb::{Is, Tcb};
@@ -89,14 +90,16 @@ impl Tcb {
         }
     }
 
-    pub(crate) fn read_urgent(&mut self) -> Result<u8, Error> {
+    pub(crate) fn read_urgent(&mut self, peek: bool) -> Result<u8, Error> {
         let none = !self.is(Is::URGENT_PENDING) || self.is(Is::URGENT_READ);
         if self.knobs.has(Knob::OOB_INLINE) || none {
             return Err(Error::InvalidInput);
         }
         if self.is(Is::URGENT_VALID) {
-            self.is.remove(Is::URGENT_VALID);
-            self.is.insert(Is::URGENT_READ);
+            if !peek {
+                self.is.remove(Is::URGENT_VALID);
+                self.is.insert(Is::URGENT_READ);
+            }
             return Ok(self.urg_byte);
         }
         if self.is(Is::DONE) || self.state() == State::Closed {
@@ -106,7 +109,7 @@ impl Tcb {
     }
 
     /// Linux `tcp_sendmsg_locked`, `sk_stream_wait_connect`, `sk_stream_error`.
-    pub(crate) fn write(&mut self, cx: &mut Ctx, buf: &[u8]) -> Result<usize, Error> {
+    pub(crate) fn write(&mut self, cx: &mut Ctx, buf: &[u8], flags: SendFlags) -> Result<usize, Error> {
         match self.state() {
             State::Established | State::CloseWait if !self.is(Is::LEFT) => {}
             State::SynSent | State::SynReceived if self.error.is_none() && !self.is(Is::SND_SHUT) => {
@@ -117,7 +120,7 @@ impl Tcb {
         if self.error.is_some() || self.is(Is::SND_SHUT) {
             return Err(self.error.take().unwrap_or(Error::BrokenPipe));
         }
-        let room = self.send_space();
+        let room = self.send_space().min(self.lowat_space());
         if buf.is_empty() {
             return Ok(0);
         }
@@ -133,6 +136,8 @@ impl Tcb {
             }
             return Err(Error::WouldBlock);
         }
+        self.note_written(taken, taken == buf.len(), flags);
+        self.is.set(Is::MORE, flags.contains(SendFlags::MORE));
         cx.want_output(self);
         Ok(taken)
     }
@@ -167,7 +172,25 @@ impl Tcb {
 
     /// A third of the send buffer is free (Linux `sk_stream_is_writeable`).
     pub(crate) fn is_writable(&self) -> bool {
-        !self.is(Is::STARVED) && self.send_space() >= self.knobs.send_buffer as usize / 3
+        !self.is(Is::STARVED)
+            && self.send_space() >= self.knobs.send_buffer as usize / 3
+            && (self.knobs.notsent_lowat == 0 || self.not_sent() < self.knobs.notsent_lowat)
+    }
+
+    /// Bytes that wait to be sent for the first time.
+    fn not_sent(&self) -> u32 {
+        (self.snd_seq(self.snd_buf.end()) - self.snd_nxt).max(0).cast_unsigned()
+    }
+
+    /// What `TCP_NOTSENT_LOWAT` leaves to a write: whole buffers until the mark is passed.
+    fn lowat_space(&self) -> usize {
+        match self.knobs.notsent_lowat {
+            0 => usize::MAX,
+            mark => match mark.checked_sub(self.not_sent()) {
+                None | Some(0) => 0,
+                Some(left) => (u64::from(left).div_ceil(self.buffer_goal()) * self.buffer_goal()) as usize,
+            },
+        }
     }
 
     /// Bytes and FIN that the peer has not acknowledged.
@@ -208,7 +231,10 @@ impl Tcb {
             }
             TcpOption::KeepAlive(_) | TcpOption::KeepIdle(_) => self.arm_keepalive(cx),
             TcpOption::SendBuffer(_) => self.signal_space(cx),
-            TcpOption::RecvBuffer(_) if opened => self.rcv_space.space = self.knobs.recv_buffer,
+            TcpOption::RecvBuffer(_) if opened => self.rcv_space.space = self.knobs.window_limit(),
+            TcpOption::WindowClamp(_) if opened => {
+                self.rcv_space.space = self.rcv_space.space.min(self.knobs.window_limit());
+            }
             _ => {}
         }
         Ok(())

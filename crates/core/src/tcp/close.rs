@@ -104,7 +104,7 @@ impl Tcb {
 
     /// RFC 9293 3.10.5: the ABORT call resets in these states; in CLOSING and LAST_ACK only while the FIN (and data)
     /// has not left, which is the price of moving the state first (Linux `tcp_need_reset`).
-    fn needs_reset(&self) -> bool {
+    pub(crate) fn needs_reset(&self) -> bool {
         match self.state() {
             State::Established
             | State::CloseWait
@@ -169,6 +169,7 @@ impl Tcb {
     /// Drops everything that waits to be sent or acknowledged.
     pub(crate) fn purge_send_queue(&mut self, cx: &mut Ctx) {
         self.snd_buf.clear(&mut cx.pool);
+        self.marks.clear();
         self.rtx.clear();
         self.rtx.shrink_idle(0);
     }

@@ -87,6 +87,7 @@ impl Tcb {
         }
         if !in_order {
             cx.counters.ofo_queued += u64::from(done.stored > 0);
+            self.stats.out_of_order = self.stats.out_of_order.wrapping_add(1);
             cx.counters.ofo_dropped_bytes += done.dropped as u64;
             self.note_out_of_order(cx, seg);
             return;

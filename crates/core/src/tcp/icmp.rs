@@ -1,9 +1,11 @@
 //! ICMP errors that quote a segment of ours (RFC 9293 3.9.2.2, RFC 5927; Linux `tcp_v4_err`, `tcp_v6_err`).
 
+use super::options::Knob;
 use super::state::State;
 use super::tcb::{Recovery, Tcb};
 use crate::ctx::Ctx;
 use crate::error::Error;
+use crate::event::Ready;
 use lastack_wire::SeqNumber;
 
 impl Tcb {
@@ -18,7 +20,12 @@ impl Tcb {
             State::SynSent | State::SynReceived => self.attempt_failed(cx, error),
             State::Closed | State::Listen | State::TimeWait => {}
             _ => {
-                self.soft_error = Some(error);
+                if self.knobs.has(Knob::RECV_ERR) {
+                    self.error = Some(error);
+                    cx.signal(self, Ready::ERR);
+                } else {
+                    self.soft_error = Some(error);
+                }
                 if unreachable {
                     self.undo_one_backoff(cx, seq);
                 }
@@ -41,13 +48,16 @@ impl Tcb {
     /// The path carries less than was believed: smaller segments, and what was too big again at once (RFC 1191 6.4,
     /// RFC 8201 5.4). Not a sign of congestion.
     pub(crate) fn mtu_reduced(&mut self, cx: &mut Ctx, mtu: u16) {
+        if self.knobs.has(Knob::IGNORE_TOO_BIG) {
+            return;
+        }
         if mtu >= self.path_mtu || matches!(self.state(), State::Closed | State::Listen | State::TimeWait) {
             return;
         }
         self.path_mtu = mtu;
         self.sync_mss(cx);
         use super::congestion::CongestionControl as _;
-        self.congestion.on_mss_change(u32::from(self.mss));
+        self.congestion.on_mss_change(self.segment_payload());
         if self.state() != State::SynSent && self.state() != State::SynReceived && self.outstanding() > 0 {
             if self.recovery == Recovery::Open {
                 self.recovery = Recovery::Loss;

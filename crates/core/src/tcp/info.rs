@@ -2,10 +2,11 @@
 
 use super::congestion::CongestionControl as _;
 use super::state::State;
-use super::tcb::{Is, Recovery, Tcb};
+use super::tcb::{Is, Recovery, SentFlags, Tcb};
 use super::timers::{ALL, Timer};
 use crate::ctx::Ctx;
 use crate::event::{ConnectionId, Transition};
+use crate::time::Instant;
 use core::time::Duration;
 
 /// A snapshot of a connection.
@@ -79,6 +80,108 @@ pub struct TcpInfo {
     pub fin: (bool, bool),
     /// The last transition.
     pub last_transition: Option<Transition>,
+    /// The peer's FIN has taken effect.
+    pub fin_received: bool,
+    /// ACKs are delayed in the hope of an answer to ride on (Linux's pingpong mode).
+    pub interactive: bool,
+    /// Payload of a full segment: `mss` less the options that each segment carries.
+    pub segment_payload: u16,
+    /// Estimate of the peer's segment size.
+    pub peer_segment: u16,
+    /// Payload of the largest segment that we let the peer send, options not counted.
+    pub advertised_mss: u16,
+    /// Where loss recovery stands, as Linux numbers it: 0 open, 1 disorder, 3 recovery, 4 loss.
+    pub recovery_state: u8,
+    /// Segments in flight.
+    pub segments: SegmentCounts,
+    /// Delay of the next delayed ACK.
+    pub ack_timeout: Duration,
+    /// Time since data was received.
+    pub last_data_received: Duration,
+    /// Largest window that would be offered now, in bytes.
+    pub receive_threshold: u32,
+    /// Bytes that the application reads in a round trip, as assumed for tuning.
+    pub receive_space: u32,
+    /// Duplicate ACKs that stand for a loss.
+    pub reordering: u32,
+    /// Segments with data received.
+    pub data_segs_in: u32,
+    /// Segments with data sent, repeated ones included.
+    pub data_segs_out: u32,
+    /// Bytes sent, repeated ones included.
+    pub bytes_sent: u64,
+    /// Bytes sent again.
+    pub bytes_retransmitted: u64,
+    /// Segments that the peer has acknowledged.
+    pub delivered: u32,
+    /// Segments received out of order.
+    pub out_of_order_packets: u32,
+    /// Expiries of the retransmission timer since the start.
+    pub timeouts: u16,
+    /// Time during which something was queued or in flight.
+    pub busy: Duration,
+    /// Of that, time during which the peer's window held us back.
+    pub limited_by_peer: Duration,
+    /// Of that, time during which a full send buffer held the application back and nothing was left to send.
+    pub limited_by_buffer: Duration,
+}
+
+/// Segments in flight, by what is known of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentCounts {
+    /// Sent and not acknowledged.
+    pub unacked: u32,
+    /// Of those, reported as arrived out of order (without SACK: one for each duplicate ACK).
+    pub sacked: u32,
+    /// Taken as lost.
+    pub lost: u32,
+    /// Sent again.
+    pub retransmitted: u32,
+}
+
+/// What a sender waits for (Linux `enum tcp_chrono`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// The application.
+    #[default]
+    Nothing,
+    /// The network: congestion window, acknowledgements.
+    Network,
+    /// The peer's window.
+    PeerWindow,
+    /// The application, which met a full send buffer.
+    SendBuffer,
+}
+
+/// How long a sender has waited for what (Linux `tcp_chrono_stat`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Chrono {
+    wait: Wait,
+    since: Instant,
+    network: Duration,
+    peer: Duration,
+    buffer: Duration,
+}
+
+impl Chrono {
+    /// From `now` on the sender waits for something else.
+    pub(crate) fn enter(&mut self, now: Instant, wait: Wait) {
+        if wait != self.wait {
+            *self = Self { wait, since: now, ..self.at(now) };
+        }
+    }
+
+    /// The sums as of `now`.
+    fn at(mut self, now: Instant) -> Self {
+        let passed = now - self.since;
+        match self.wait {
+            Wait::Nothing => {}
+            Wait::Network => self.network += passed,
+            Wait::PeerWindow => self.peer += passed,
+            Wait::SendBuffer => self.buffer += passed,
+        }
+        self
+    }
 }
 
 /// Which timer ends a wait.
@@ -103,6 +206,7 @@ pub enum TimerKind {
 impl Tcb {
     pub(crate) fn info(&self, cx: &Ctx) -> TcpInfo {
         let left = self.is(Is::LEFT);
+        let chrono = self.stats.chrono.at(cx.now);
         let data_end = self.snd_seq(self.snd_buf.end());
         let unsent = if self.snd_nxt.before(data_end) { data_end.distance_from(self.snd_nxt) } else { 0 };
         TcpInfo {
@@ -140,7 +244,46 @@ impl Tcb {
             timer: self.next_timer(cx),
             fin: (self.is(Is::FIN_QUEUED), self.fin_sent()),
             last_transition: self.history.last(),
+            fin_received: self.is(Is::DONE),
+            interactive: self.is(Is::PINGPONG),
+            segment_payload: self.effective_mss().min(u32::from(u16::MAX)) as u16,
+            peer_segment: self.delack.rcv_mss,
+            advertised_mss: self.advertised_mss(cx) - if self.is(Is::TIMESTAMPS) { 12 } else { 0 },
+            recovery_state: match self.recovery {
+                Recovery::Open if self.dup_acks > 0 && !self.rtx.is_empty() => 1,
+                Recovery::Open => 0,
+                Recovery::Fast => 3,
+                Recovery::Loss => 4,
+            },
+            segments: self.segment_counts(),
+            ack_timeout: Duration::from_millis(self.delack.ato_ms.into()),
+            last_data_received: cx.now - self.delack.last_data,
+            receive_threshold: self.rcv_space.space,
+            receive_space: self.rcv_space.space.min(10 * u32::from(self.advertised_mss(cx))),
+            reordering: 3,
+            data_segs_in: self.stats.data_segs_in,
+            data_segs_out: self.stats.data_segs_out,
+            bytes_sent: self.stats.bytes_sent,
+            bytes_retransmitted: self.stats.bytes_retransmitted,
+            delivered: self.stats.delivered,
+            out_of_order_packets: self.stats.out_of_order,
+            timeouts: self.stats.timeouts,
+            busy: chrono.network + chrono.peer + chrono.buffer,
+            limited_by_peer: chrono.peer,
+            limited_by_buffer: chrono.buffer,
         }
+    }
+
+    fn segment_counts(&self) -> SegmentCounts {
+        let unacked = self.rtx.len() as u32;
+        let resent = self.rtx.iter().filter(|sent| sent.flags.contains(SentFlags::RETRANSMITTED)).count();
+        let lost = match self.recovery {
+            Recovery::Open => 0,
+            Recovery::Fast => 1.min(unacked),
+            Recovery::Loss => self.rtx.iter().take_while(|sent| !sent.end.after(self.recover)).count() as u32,
+        };
+        let sacked = u32::from(self.dup_acks).min(unacked.saturating_sub(lost));
+        SegmentCounts { unacked, sacked, lost, retransmitted: resent as u32 }
     }
 
     fn next_timer(&self, cx: &Ctx) -> Option<(TimerKind, Duration)> {

@@ -80,6 +80,10 @@ pub(crate) struct Request {
     pub(crate) tos: u8,
     /// A deferring listener has not decided; no SYN-ACK was sent.
     pub(crate) deferred: bool,
+    /// Repeats of the SYN-ACK during which the handshake's bare ACK is not enough (`TCP_DEFER_ACCEPT`).
+    pub(crate) defer_accept: u8,
+    /// That ACK has come.
+    pub(crate) acked: bool,
     /// Rebuilt from a cookie: when the SYN-ACK left is not known.
     pub(crate) from_cookie: bool,
     pub(crate) made_at: Instant,
@@ -122,6 +126,7 @@ pub(crate) struct RequestBase {
     pub(crate) path_mtu: u16,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
+    pub(crate) defer_accept: u8,
 }
 
 impl Request {
@@ -151,6 +156,8 @@ impl Request {
             ttl: base.ttl,
             tos: base.tos,
             deferred: false,
+            defer_accept: base.defer_accept,
+            acked: false,
             from_cookie: false,
             made_at: cx.now,
             sent_at: cx.now,
@@ -198,7 +205,7 @@ impl Request {
 
     /// The SYN-ACK. `cookie` writes what a cookie cannot hold into the timestamp.
     pub(crate) fn syn_ack(&self, cx: &Ctx, cookie: bool) -> OutSegment {
-        let mss = mss_for_mtu(&self.tuple, cx.caps.mtu);
+        let mss = mss_for_mtu(&self.tuple, cx.mtu(&self.tuple));
         let mut options = Options {
             mss: Some(if self.max_seg > 0 { mss.min(self.max_seg) } else { mss }),
             sack_permitted: cx.cfg.tcp.sack && self.options.sack_permitted,
@@ -313,6 +320,11 @@ impl Request {
             && self.uses_timestamps(cx)
         {
             self.ts_recent = value;
+        }
+        if self.retransmits < self.defer_accept && seg.end_seq == left {
+            // The handshake is through, but the connection is handed out with its first bytes.
+            self.acked = true;
+            return RequestAction::Drop;
         }
         RequestAction::Complete
     }

@@ -20,6 +20,7 @@ pub(crate) mod history;
 pub(crate) mod icmp;
 pub mod info;
 pub(crate) mod listen;
+pub mod marks;
 pub(crate) mod open;
 pub mod options;
 pub(crate) mod output;

@@ -4,6 +4,7 @@
 use super::congestion::{Congestion, CongestionControl as _};
 use super::history::History;
 use super::listen::Request;
+use super::marks::Marks;
 use super::options::{Knob, Options as Knobs};
 use super::rtt::{RttConfig, RttEstimator};
 use super::set_state::{Current, set_state};
@@ -71,6 +72,7 @@ impl Tcb {
             snd_sml: zero,
             max_window: 0,
             snd_buf: SendBuffer::new(0),
+            marks: Marks::new(),
             rtx: Queue::new(),
             congestion,
             rtt: RttEstimator::new(&rtt),
@@ -124,7 +126,7 @@ impl Tcb {
     fn init_sizes(&mut self, cx: &Ctx, path_mtu: u16, ts_offset: u32) {
         self.path_mtu = path_mtu;
         self.delack.rcv_mss = self.advertised_mss(cx).min(DEFAULT_MSS_V4);
-        let limit = self.knobs.recv_buffer;
+        let limit = self.knobs.window_limit();
         let fixed = self.knobs.has(Knob::FIXED_RCVBUF);
         self.rcv_space.space = if fixed { limit } else { limit.min(cx.cfg.tcp.recv_buffer_initial as u32) };
         self.rcv_space.since = cx.now;
@@ -133,7 +135,7 @@ impl Tcb {
 
     /// What our MSS option says: the largest segment the interface can carry, whatever the path (RFC 1191 3.1).
     pub(crate) fn advertised_mss(&self, cx: &Ctx) -> u16 {
-        let mss = mss_for_mtu(&self.tuple, cx.caps.mtu);
+        let mss = mss_for_mtu(&self.tuple, cx.mtu(&self.tuple));
         if self.knobs.max_seg > 0 { mss.min(self.knobs.max_seg) } else { mss }
     }
 
@@ -152,7 +154,7 @@ impl Tcb {
         self.init_sizes(cx, path_mtu, cx.ts_offset(&self.tuple));
         self.sync_mss(cx);
         self.set_iss(iss);
-        self.rcv_wscale = wscale_for(&cx.cfg.tcp, self.knobs.recv_buffer);
+        self.rcv_wscale = wscale_for(&cx.cfg.tcp, self.knobs.window_limit());
         set_state(self, cx, State::SynSent, Cause::Connect, Initiator::Local);
         self.rtx.push_back(Sent { start: iss, end: iss + 1, at: cx.now, flags: SentFlags::empty() });
         self.snd_nxt = iss + 1;
@@ -272,7 +274,7 @@ impl Tcb {
 
     /// The initial window, now that the segment size is known (RFC 5681 3.1, RFC 6928).
     pub(crate) fn init_congestion(&mut self, cx: &Ctx) {
-        let mss = u32::from(self.mss);
+        let mss = self.segment_payload();
         self.congestion.on_mss_change(mss);
         let segments = if self.is(Is::SYN_RETRANSMITTED) { 1 } else { cx.cfg.tcp.initial_window.max(1) };
         self.congestion.set_cwnd(mss.saturating_mul(segments));

@@ -44,7 +44,7 @@ pub enum TcpOption {
     ReuseAddr(bool),
     /// `SO_REUSEPORT`.
     ReusePort(bool),
-    /// `TCP_MAXSEG`: 48..=65,495; only before connecting or listening.
+    /// `TCP_MAXSEG`: 48..=65,495, or 0 for none; only before connecting or listening.
     MaxSeg(u16),
     /// `SO_OOBINLINE`: leave urgent bytes in the stream. Default off, as Linux.
     OobInline(bool),
@@ -54,6 +54,20 @@ pub enum TcpOption {
     AnyPort(bool),
     /// A listener decides on each request before the SYN-ACK.
     Defer(bool),
+    /// `IPV6_V6ONLY`: a listener on `[::]` takes no IPv4. Default off.
+    V6Only(bool),
+    /// `TCP_NOTSENT_LOWAT`: the socket is writable while fewer bytes than this wait to be sent for the first time.
+    /// 0 = without limit.
+    NotsentLowat(u32),
+    /// `TCP_WINDOW_CLAMP`: largest window offered, in bytes. 0 = no limit but the buffer.
+    WindowClamp(u32),
+    /// `TCP_DEFER_ACCEPT`: a listener hands a connection out when its first bytes have come, or after this many
+    /// repeats of the SYN-ACK. 0 = off.
+    DeferAccept(u8),
+    /// `IP_RECVERR`, `IPV6_RECVERR`: an ICMP error about an open connection is told at once. Default off.
+    RecvErr(bool),
+    /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`: believe ICMP's "too big" (Linux's WANT and DO). Default on.
+    PathMtuDiscovery(bool),
 }
 
 /// Values of a socket's options.
@@ -99,6 +113,18 @@ pub struct SocketOptions {
     pub any_port: bool,
     /// See [`TcpOption::Defer`].
     pub defer: bool,
+    /// See [`TcpOption::V6Only`].
+    pub v6_only: bool,
+    /// See [`TcpOption::NotsentLowat`].
+    pub notsent_lowat: u32,
+    /// See [`TcpOption::WindowClamp`].
+    pub window_clamp: u32,
+    /// See [`TcpOption::DeferAccept`].
+    pub defer_accept: u8,
+    /// See [`TcpOption::RecvErr`].
+    pub recv_err: bool,
+    /// See [`TcpOption::PathMtuDiscovery`].
+    pub path_mtu_discovery: bool,
 }
 
 bitflags::bitflags! {
@@ -115,6 +141,9 @@ bitflags::bitflags! {
         const ANY_PORT = 256;
         const DEFER = 512;
         const FIXED_RCVBUF = 1024;
+        const V6_ONLY = 2048;
+        const RECV_ERR = 4096;
+        const IGNORE_TOO_BIG = 8192;
     }
 }
 
@@ -135,6 +164,9 @@ pub(crate) struct Options {
     pub(crate) send_buffer: u32,
     /// Largest window offered.
     pub(crate) recv_buffer: u32,
+    pub(crate) notsent_lowat: u32,
+    pub(crate) window_clamp: u32,
+    pub(crate) defer_accept: u8,
 }
 
 /// Largest `TCP_LINGER2` (Linux `TCP_FIN_TIMEOUT_MAX`).
@@ -170,7 +202,15 @@ impl Options {
             linger2_ms: 0,
             send_buffer: cfg.send_buffer_max.clamp(SEND_BUFFER_MIN, 512 << 20) as u32,
             recv_buffer: cfg.recv_buffer_max.clamp(RECV_BUFFER_MIN, 512 << 20) as u32,
+            notsent_lowat: 0,
+            window_clamp: 0,
+            defer_accept: 0,
         }
+    }
+
+    /// Largest window that buffer and `TCP_WINDOW_CLAMP` let us offer.
+    pub(crate) fn window_limit(&self) -> u32 {
+        if self.window_clamp == 0 { self.recv_buffer } else { self.recv_buffer.min(self.window_clamp) }
     }
 
     pub(crate) fn has(&self, knob: Knob) -> bool {
@@ -206,11 +246,17 @@ impl Options {
             TcpOption::Tos(n) => self.tos = n & !3,
             TcpOption::ReuseAddr(on) => self.on.set(Knob::REUSE_ADDR, on),
             TcpOption::ReusePort(on) => self.on.set(Knob::REUSE_PORT, on),
-            TcpOption::MaxSeg(n @ 48..=65_495) => self.max_seg = n,
+            TcpOption::MaxSeg(n @ (0 | 48..=65_495)) => self.max_seg = n,
             TcpOption::OobInline(on) => self.on.set(Knob::OOB_INLINE, on),
             TcpOption::SynRetries(n @ 1..=127) => self.syn_retries = n,
             TcpOption::AnyPort(on) => self.on.set(Knob::ANY_PORT, on),
             TcpOption::Defer(on) => self.on.set(Knob::DEFER, on),
+            TcpOption::V6Only(on) => self.on.set(Knob::V6_ONLY, on),
+            TcpOption::NotsentLowat(n) => self.notsent_lowat = n,
+            TcpOption::WindowClamp(n) => self.window_clamp = n,
+            TcpOption::DeferAccept(n) => self.defer_accept = n,
+            TcpOption::RecvErr(on) => self.on.set(Knob::RECV_ERR, on),
+            TcpOption::PathMtuDiscovery(on) => self.on.set(Knob::IGNORE_TOO_BIG, !on),
             _ => return Err(Error::InvalidInput),
         }
         Ok(())
@@ -239,6 +285,12 @@ impl Options {
             syn_retries: self.syn_retries,
             any_port: on(Knob::ANY_PORT),
             defer: on(Knob::DEFER),
+            v6_only: on(Knob::V6_ONLY),
+            notsent_lowat: self.notsent_lowat,
+            window_clamp: self.window_clamp,
+            defer_accept: self.defer_accept,
+            recv_err: on(Knob::RECV_ERR),
+            path_mtu_discovery: !on(Knob::IGNORE_TOO_BIG),
         }
     }
 }

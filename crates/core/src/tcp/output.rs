@@ -1,6 +1,7 @@
 //! Building and sending segments (RFC 9293 3.8.6.2.1, 3.7.4; Linux `tcp_write_xmit`, `__tcp_transmit_skb`).
 
 use super::congestion::CongestionControl as _;
+use super::info::Wait;
 use super::options::Knob;
 use super::state::State;
 use super::tcb::{Is, Recovery, Sent, SentFlags, Tcb, Tuple};
@@ -15,6 +16,8 @@ use lastack_wire::{ChecksumState, Gso, GsoKind, PacketMeta, SeqNumber, ip, tcp};
 
 /// Largest IP packet, in bytes.
 const MAX_PACKET: usize = 65_535;
+/// Bytes of the timestamp option with its padding.
+const TIMESTAMP_SPACE: usize = 12;
 /// SACK blocks that fit beside timestamps (RFC 2018 3).
 const SACKS_WITH_TIMESTAMPS: usize = 3;
 
@@ -182,8 +185,8 @@ impl Tcb {
         }
         self.restart_after_idle(cx);
         let seq = self.snd_nxt;
-        let data_end = self.snd_seq(self.snd_buf.end());
-        let data = if seq.before(data_end) { data_end.distance_from(seq) } else { 0 };
+        // What lies behind the end of a buffer waits for its own segment, and this one is not the last.
+        let (data, more) = self.unsent_in_buffer();
         let window = (self.window_end() - seq).max(0) as u32;
         let in_flight = self.outstanding();
         let room = self.congestion_window().saturating_sub(in_flight);
@@ -203,14 +206,14 @@ impl Tcb {
         let limit = data.min(window).min(room.max(full)).min(self.gso_payload(cx, header, frame, mss));
         let mut len = if limit < mss { limit } else { limit - limit % mss };
         let rest = limit - len;
-        if limit == data && rest > 0 && self.may_send_small() {
+        if limit == data && rest > 0 && (more || self.may_send_small()) {
             len = limit;
         }
         let whole = len == data;
         if self.is(Is::PROBING) {
             self.is.remove(Is::PROBING);
             len = data.min(window).min(mss);
-        } else if len < mss && !(whole && self.may_send_small()) {
+        } else if len < mss && !(whole && (more || self.may_send_small())) {
             // Less than a segment: not the tail, or Nagle holds it back, or the window cut it (silly window).
             self.note_window_use();
             return None;
@@ -218,16 +221,16 @@ impl Tcb {
         if len < data && room < len.saturating_add(mss) {
             self.is.insert(Is::CWND_LIMITED);
         }
-        let fin = len == data && self.is(Is::FIN_QUEUED) && window > len;
+        let fin = len == data && !more && self.is(Is::FIN_QUEUED) && window > len;
         Some(Piece { seq, len, fin, retransmission: false })
     }
 
     /// Nagle's rule with Minshall's change, cork, and what overrides them (Linux `tcp_nagle_test`).
     fn may_send_small(&self) -> bool {
-        if self.is(Is::FIN_QUEUED) || self.is(Is::PUSH_PENDING) {
+        if self.is(Is::FIN_QUEUED) || self.is(Is::PUSH_PENDING) || self.sends_urgent() {
             return true;
         }
-        if self.knobs.has(Knob::CORK) {
+        if self.knobs.has(Knob::CORK) || self.is(Is::MORE) {
             return false;
         }
         let small_in_flight = self.snd_sml.after(self.snd_una) && !self.snd_sml.after(self.snd_nxt);
@@ -254,8 +257,10 @@ impl Tcb {
         let end = seq + len + u32::from(fin);
         let mut flags = Flags::ACK;
         flags.set(Flags::FIN, fin);
-        let data_end = self.snd_seq(self.snd_buf.end());
-        flags.set(Flags::PSH, len > 0 && seq + len == data_end);
+        let push = self.carries_push(piece);
+        flags.set(Flags::PSH, push);
+        let urgent = self.urgent_pointer(seq);
+        flags.set(Flags::URG, urgent.is_some());
         let window = self.select_window();
         let repr = Repr {
             src_port: self.tuple.local_port,
@@ -264,7 +269,7 @@ impl Tcb {
             ack: self.rcv_nxt,
             flags,
             window,
-            urgent: 0,
+            urgent: urgent.unwrap_or(0),
             options,
         };
         let (src, dst) = (self.tuple.local, self.tuple.remote);
@@ -275,6 +280,8 @@ impl Tcb {
         let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
         repr.emit_header(segment).ok()?;
         if len > 0 {
+            self.stats.bytes_sent += u64::from(len);
+            self.stats.data_segs_out = self.stats.data_segs_out.wrapping_add(len.div_ceil(mss));
             let offset = self.snd_offset(seq);
             self.snd_buf.copy_out(offset, segment.get_mut(header..)?);
         }
@@ -288,20 +295,43 @@ impl Tcb {
         if retransmission {
             self.note_retransmitted(cx, seq, end);
         } else {
-            self.note_sent(cx, seq, end, len < mss && len > 0);
+            self.note_sent(cx, seq, end, len < mss && len > 0, push);
         }
         self.ack_sent();
         self.count_out(cx);
         Some((ip_len + tcp_len, PacketMeta { checksum, gso }))
     }
 
+    /// PSH: on the segment that ends a write, as often as it is sent, and on a probe that carries data.
+    fn carries_push(&mut self, piece: Piece) -> bool {
+        let Piece { seq, len, fin, retransmission } = piece;
+        let end = seq + len + u32::from(fin);
+        if len == 0 {
+            return false;
+        }
+        if retransmission {
+            let sent = self.rtx.get(self.rtx_index(seq));
+            return sent.is_some_and(|sent| sent.end == end && sent.flags.contains(SentFlags::PUSH));
+        }
+        let probes = self.is(Is::PUSH_PENDING) && self.is(Is::MORE);
+        self.pass_marks(seq + len) || probes
+    }
+
+    /// Payload of a full segment with the options that each one carries.
+    pub(crate) fn effective_mss(&self) -> u32 {
+        let stamps = if self.is(Is::TIMESTAMPS) { TIMESTAMP_SPACE } else { 0 };
+        self.payload_mss(HEADER_LEN + stamps)
+    }
+
     /// New numbers went out (Linux `tcp_event_new_data_sent`).
-    fn note_sent(&mut self, cx: &mut Ctx, start: SeqNumber, end: SeqNumber, small: bool) {
+    fn note_sent(&mut self, cx: &mut Ctx, start: SeqNumber, end: SeqNumber, small: bool, push: bool) {
         if small {
             self.snd_sml = end;
         }
         let first = self.rtx.is_empty();
-        self.rtx.push_back(Sent { start, end, at: cx.now, flags: SentFlags::empty() });
+        let mut flags = SentFlags::empty();
+        flags.set(SentFlags::PUSH, push);
+        self.rtx.push_back(Sent { start, end, at: cx.now, flags });
         self.snd_nxt = end;
         self.last_sent = cx.now;
         if !self.is_writable() {
@@ -346,7 +376,7 @@ impl Tcb {
     /// The congestion window in bytes, at least one segment; with the first two duplicate ACKs one segment more for
     /// each (Limited Transmit, RFC 5681 3.2 step 1).
     pub(crate) fn congestion_window(&self) -> u32 {
-        let mss = u32::from(self.mss);
+        let mss = self.segment_payload();
         let limited = if self.recovery == Recovery::Open { u32::from(self.dup_acks.min(2)) * mss } else { 0 };
         self.congestion.cwnd().max(mss).saturating_add(limited)
     }
@@ -425,6 +455,20 @@ impl Tcb {
             tos: self.knobs.tos,
             repr,
         }
+    }
+
+    /// Nothing more can leave now: notes what for (Linux `tcp_chrono_start`).
+    pub(crate) fn note_wait(&mut self, cx: &Ctx) {
+        let wait = if self.has_unsent() && self.window_end().before_eq(self.snd_nxt) {
+            Wait::PeerWindow
+        } else if self.is(Is::WANT_SPACE) && !self.has_unsent() && !self.rtx.is_empty() {
+            Wait::SendBuffer
+        } else if self.has_unsent() || !self.rtx.is_empty() {
+            Wait::Network
+        } else {
+            Wait::Nothing
+        };
+        self.stats.chrono.enter(cx.now, wait);
     }
 
     /// Sends an ACK of its own at once, whatever else is queued (Linux `tcp_send_ack`).

@@ -52,6 +52,7 @@ impl Tcb {
 
     /// After input: something may be sendable now (Linux `tcp_data_snd_check`).
     pub(crate) fn snd_check(&mut self, cx: &mut Ctx) {
+        self.end_more();
         if self.wants_output() {
             cx.want_output(self);
         }

@@ -155,6 +155,7 @@ impl Tcb {
     /// The oldest segment in flight was not acknowledged in time (RFC 6298 5.4 to 5.6; Linux `tcp_retransmit_timer`).
     fn on_rto(&mut self, cx: &mut Ctx) {
         cx.counters.timeouts += 1;
+        self.stats.timeouts = self.stats.timeouts.saturating_add(1);
         let oldest = self.rtx.front().map_or(cx.now, |sent| sent.at);
         self.retrans_stamp.get_or_insert(oldest);
         if self.gives_up(cx) {

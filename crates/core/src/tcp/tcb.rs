@@ -2,7 +2,9 @@
 
 use super::congestion::Congestion;
 use super::history::History;
+use super::info::Chrono;
 use super::listen::Listen;
+use super::marks::Marks;
 use super::options::Options as SocketKnobs;
 use super::rtt::RttEstimator;
 use super::set_state::Current;
@@ -97,6 +99,8 @@ bitflags::bitflags! {
         const URGENT_VALID = 1 << 18;
         /// The RTO of the SYN or SYN-ACK fired: initial window is one segment (RFC 5681 3.1).
         const SYN_RETRANSMITTED = 1 << 19;
+        /// The last write said that more follows (`MSG_MORE`).
+        const MORE = 1 << 20;
         /// The writer met a full buffer; tell it when there is room.
         const WANT_SPACE = 1 << 21;
         /// `set_state` has closed the record and the tables do not know yet.
@@ -125,6 +129,8 @@ bitflags::bitflags! {
     pub(crate) struct SentFlags: u8 {
         /// Sent more than once: gives no RTT sample (Karn).
         const RETRANSMITTED = 1;
+        /// Ends a write: carries PSH each time it is sent.
+        const PUSH = 2;
     }
 }
 
@@ -192,6 +198,13 @@ pub(crate) struct Stats {
     pub(crate) segs_in: u32,
     pub(crate) retransmissions: u32,
     pub(crate) bytes_retransmitted: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) data_segs_in: u32,
+    pub(crate) data_segs_out: u32,
+    pub(crate) delivered: u32,
+    pub(crate) out_of_order: u32,
+    pub(crate) timeouts: u16,
+    pub(crate) chrono: Chrono,
 }
 
 /// One connection.
@@ -214,6 +227,8 @@ pub(crate) struct Tcb {
     pub(crate) snd_sml: SeqNumber,
     pub(crate) max_window: u32,
     pub(crate) snd_buf: SendBuffer,
+    /// Ends of writes in the part that was not sent yet.
+    pub(crate) marks: Marks,
     pub(crate) rtx: Queue<Sent>,
     pub(crate) congestion: Congestion,
     pub(crate) rtt: RttEstimator,
@@ -333,6 +348,12 @@ impl Tcb {
     /// Numbers sent and not acknowledged.
     pub(crate) fn outstanding(&self) -> u32 {
         self.snd_nxt.distance_from(self.snd_una)
+    }
+
+    /// Payload of a full segment, before a small window bounds it: what the congestion window counts in.
+    pub(crate) fn segment_payload(&self) -> u32 {
+        let stamps = if self.is(Is::TIMESTAMPS) { 12 } else { 0 };
+        u32::from(self.mss).saturating_sub(stamps).max(8)
     }
 
     /// Something is queued that was never sent (Linux `tcp_send_head`).

@@ -54,6 +54,11 @@ impl Tcb {
         self.is.remove(Is::URGENT_PENDING | Is::URGENT_VALID | Is::URGENT_READ);
     }
 
+    /// The reader stands at the mark.
+    pub(crate) fn at_urgent_mark(&self) -> bool {
+        self.is(Is::URGENT_PENDING) && self.urg_seq == self.rcv_seq(self.rcv_buf.read_pos())
+    }
+
     /// Bytes that a read may take before it meets the mark, and whether the next byte is the urgent one that the
     /// reader must not see.
     pub(crate) fn readable_before_mark(&self) -> (usize, bool) {

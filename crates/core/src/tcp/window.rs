@@ -12,11 +12,8 @@ pub(crate) fn wscale_for(cfg: &TcpConfig, space: u32) -> u8 {
     if !cfg.window_scaling {
         return 0;
     }
-    let mut shift = 0;
-    while shift < MAX_WSCALE && (u32::from(u16::MAX) << shift) < space {
-        shift += 1;
-    }
-    shift
+    // Linux `tcp_select_initial_window`: so that the field still moves in steps, not so that it just suffices.
+    (space.max(1).ilog2().saturating_sub(15) as u8).min(MAX_WSCALE)
 }
 
 impl Tcb {
@@ -81,7 +78,7 @@ impl Tcb {
         if cx.now - space.since < round {
             return;
         }
-        let limit = self.knobs.recv_buffer;
+        let limit = self.knobs.window_limit();
         if space.copied > space.space / 2 && !self.knobs.has(super::options::Knob::FIXED_RCVBUF) {
             space.space = space.copied.saturating_mul(4).max(space.space).min(limit);
         }

@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 fn cache(capacity: usize) -> PathMtu {
-    PathMtu::new(1500, 552, capacity, Duration::from_secs(600))
+    PathMtu::new(1500, 1500, 552, capacity, Duration::from_secs(600))
 }
 
 fn v4(n: u32) -> IpAddr {
@@ -31,7 +31,7 @@ fn estimate_never_goes_below_the_floor() {
     assert_eq!(cache.update(now, v6, 1279), None);
     assert_eq!(cache.update(now, v6, 1280), Some(1280));
     // A link that is narrower than the floor stays what it is.
-    let mut narrow = PathMtu::new(296, 552, 8, Duration::from_secs(600));
+    let mut narrow = PathMtu::new(296, 296, 552, 8, Duration::from_secs(600));
     assert_eq!(narrow.update(now, V4, 68), None);
     assert_eq!(narrow.get(now, V4), 296);
 }
