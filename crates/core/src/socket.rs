@@ -460,7 +460,7 @@ impl Stack {
         // What the program aborts it is told of afterwards, by Linux's odd custom.
         let aborts = !tcb.is(Is::LEFT) && (tcb.state() == State::SynSent || tcb.needs_reset());
         if tcb.state() == State::Listen {
-            self.stop_listening(h.0, Cause::Abort);
+            self.stop_listening(h.0, Cause::Abort, Initiator::Local);
         } else {
             self.with(h.0, |tcb, cx| tcb.disconnect(cx, Cause::Abort));
         }
