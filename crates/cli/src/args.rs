@@ -18,8 +18,9 @@ use std::process::ExitCode;
     arg_required_else_help = true,
     disable_help_subcommand = true,
     after_help = "Examples:\n  lastack demo                              the six steps of a graceful close\n  \
-                  lastack run -- curl https://example.com   curl, with lastack as its whole network\n\n\
-                  Exit status: 0 on success, 2 for bad usage or a file that cannot be written;\n\
+                  lastack run -- curl https://example.com   curl, with lastack as its whole network\n  \
+                  lastack bestiary                          bugs of other stacks, rebuilt\n\n\
+                  Exit status: 0 on success, 1 if an entry of the bestiary failed, 2 for bad usage or a file that cannot be written;\n\
                   'lastack run' has the program's own status (see 'lastack run --help')."
 )]
 pub struct Args {
@@ -33,6 +34,8 @@ pub struct Args {
 pub enum Verb {
     /// Draw how a connection ends: two stacks in this process, virtual time, no privileges
     Demo(Demo),
+    /// Rebuild how connections ended wrongly elsewhere, and show that lastack ends them right
+    Bestiary(Bestiary),
     /// Run a program in a network namespace whose whole network is lastack
     Run(Run),
 }
@@ -93,6 +96,31 @@ pub enum Format {
     Json,
     /// A figure
     Svg,
+}
+
+/// Rebuild how connections ended wrongly elsewhere, and show that lastack ends them right.
+///
+/// Each entry is a public report about another stack, proxy or program, rebuilt with lastack in the place of what failed:
+/// between two stacks in virtual time, or on real hosts over links in memory. No privileges are needed.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Examples:\n  lastack bestiary                     all of them, with a sentence each\n  \
+                        lastack bestiary ipstack gvisor      those whose names contain one of the words\n  \
+                        lastack bestiary --list\n  lastack bestiary --json | jq '.[] | select(.result == \"failed\")'\n\n\
+                        JSON: a list of name, source, theme, wrong, right, result (passed, failed or not rebuilt;\n\
+                        absent with --list), failure (only of an entry that failed).\n\n\
+                        Exit status: 0 if all passed, 1 if one failed, 2 for bad usage."
+)]
+pub struct Bestiary {
+    /// Words that are part of the entries' names; all entries without one
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// List the entries, do not run them
+    #[arg(long)]
+    pub list: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Run a program in a network namespace whose whole network is lastack.
@@ -165,7 +193,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
         return if asked { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILURE) };
     }
     let verb = std::env::args_os().nth(1);
-    let verb = verb.as_deref().and_then(|v| v.to_str()).filter(|v| ["demo", "run"].contains(v));
+    let verb = verb.as_deref().and_then(|v| v.to_str()).filter(|v| ["demo", "bestiary", "run"].contains(v));
     output::error(&one_line(error, verb));
     ExitCode::from(if verb == Some("run") { crate::RUN_FAILURE } else { crate::FAILURE })
 }
@@ -183,7 +211,10 @@ fn one_line(error: &clap::Error, verb: Option<&str>) -> String {
         ErrorKind::InvalidValue => format!("'{value}' is not valid for {argument}; it takes {valid}"),
         ErrorKind::MissingRequiredArgument if verb == Some("run") => "no program given".to_owned(),
         ErrorKind::InvalidSubcommand => {
-            format!("no such verb: '{}'; there are demo and run", text(ContextKind::InvalidSubcommand))
+            format!(
+                "no such verb: '{}'; there are demo, bestiary and run",
+                text(ContextKind::InvalidSubcommand)
+            )
         }
         ErrorKind::UnknownArgument if verb == Some("run") && !argument.starts_with('-') => {
             format!("unexpected '{argument}'; the program comes after '--'")
@@ -200,8 +231,9 @@ fn one_line(error: &clap::Error, verb: Option<&str>) -> String {
     };
     let usage = match verb {
         Some("run") => "lastack run [OPTIONS] -- PROGRAM [ARGS]...",
+        Some("bestiary") => "lastack bestiary [OPTIONS] [NAME]...",
         Some(_) => "lastack demo [OPTIONS] [SCENARIO]",
-        None => "lastack demo|run ...",
+        None => "lastack demo|bestiary|run ...",
     };
     format!(
         "{problem} (usage: {usage}; see 'lastack {}--help')",

@@ -1,6 +1,7 @@
 //! The command `lastack`, as a library: what the binary does, and the drawing of ladders, for tests and other tools.
 
 pub mod args;
+pub mod bestiary;
 pub mod demo;
 pub mod output;
 pub mod run;
@@ -9,6 +10,8 @@ use args::{Args, Verb};
 use clap::Parser as _;
 use std::process::ExitCode;
 
+/// Exit status when an entry of the bestiary failed.
+pub const FAILED: u8 = 1;
 /// Exit status for a command line that cannot be understood, or a file that cannot be written.
 pub const FAILURE: u8 = 2;
 /// The same for `run`, where 2 may be the program's own status (as `env` and `chroot` do).
@@ -23,6 +26,14 @@ pub fn main() -> ExitCode {
     match args.verb {
         Verb::Demo(demo) => match demo::main(&demo) {
             Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                output::error(&message);
+                ExitCode::from(FAILURE)
+            }
+        },
+        Verb::Bestiary(bestiary) => match bestiary::main(&bestiary) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(FAILED),
             Err(message) => {
                 output::error(&message);
                 ExitCode::from(FAILURE)
