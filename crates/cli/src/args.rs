@@ -126,7 +126,8 @@ pub struct Bestiary {
 /// Run a program in a network namespace whose whole network is lastack.
 ///
 /// Each TCP connection that the program opens is ended by lastack's TCP and carried on over a socket of the host, and
-/// so is UDP. The host's loopback is at 10.0.2.2 and fd00::2. Needs root.
+/// so is UDP. The host's loopback is at 10.0.2.2 and fd00::2. Root is not needed where user namespaces are
+/// allowed and /dev/net/tun can be opened. The program sees its own processes only, and they all end with lastack.
 #[derive(Debug, Parser)]
 #[command(
     override_usage = "lastack run [OPTIONS] -- PROGRAM [ARGS]...",

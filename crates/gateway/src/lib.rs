@@ -14,9 +14,11 @@
 
 mod activity;
 pub mod addresses;
+mod channel;
 mod dial;
 mod gateway;
 mod host_socket;
+mod hosts;
 mod inbound;
 pub mod namespace;
 mod options;

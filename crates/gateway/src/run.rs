@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 use crate::addresses::AddressMap;
 use crate::gateway::Gateway;
-use crate::namespace::{self, INTERFACE, Inside};
+use crate::hosts;
+use crate::namespace::{self, INTERFACE, Inside, missing};
 use crate::options::{GatewayOptions, Limits, MTU_RANGE, RunOptions, SummaryFormat};
 use crate::program::{Launcher, Program, STATUS_FAILED, Signals};
 use crate::publish::Listening;
@@ -32,8 +33,8 @@ type CaptureFile = SharedWriter<BufWriter<File>>;
 /// Runs a program in a network namespace of its own, and carries its connections on over sockets of this process.
 ///
 /// Returns the program's exit status; 128 + n if signal n ended it; 127 if it was not found, 126 if it could not be
-/// executed, 125 if lastack itself failed; with one line on standard error for each of these three. Needs root, and
-/// `/dev/net/tun`.
+/// executed, 125 if lastack itself failed; with one line on standard error for each of these three. Needs
+/// `/dev/net/tun`, and root or user namespaces. Has to be called while the process has one thread.
 ///
 /// For the main thread of a process that does nothing else: it blocks signals, sets `SIGCHLD` to its default and raises
 /// the soft limit of open files, none of which the program sees. Blocks until the program has ended and what it has
@@ -50,6 +51,7 @@ pub fn run(options: RunOptions) -> i32 {
 
 fn run_program(options: RunOptions) -> Result<i32, String> {
     check(&options)?;
+    missing::check_tun()?;
     let capture = open_capture(&options)?;
     let fail = |what: &str, error: io::Error| format!("cannot {what}: {error}");
     let open_files = raise_open_files().map_err(|error| fail("read the limit of open files", error))?;
@@ -61,9 +63,15 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
         ports.extend(publish.bind()?);
     }
     let network = namespace::network(options.mtu);
-    let inside = Inside { network, mtu: options.mtu, resolv_conf: resolv::inside(&resolv_conf) };
-    let program = Program { name: options.program, args: options.args, signals, open_files };
-    let (launcher, tun) = Launcher::new(inside, program).map_err(|error| error.to_string())?;
+    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let inside = Inside {
+        network,
+        mtu: options.mtu,
+        resolv_conf: resolv::inside(&resolv_conf),
+        hosts: hosts::inside(&hosts, options.host_loopback.then_some(&network)),
+    };
+    let program = Program { name: options.program, args: options.args, mask: before, open_files };
+    let (launcher, tun) = Launcher::new(&inside, program)?;
 
     let device: Box<dyn Device + Send> = match &capture {
         Some(writer) => Box::new(Capture::new(tun, Arc::clone(writer), clock::wall())),
@@ -83,12 +91,14 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
     let gateway =
         start(device, gateway_options, ports, stopped).map_err(|error| fail("start the gateway", error))?;
 
-    let ended = launcher.run();
+    let ended = launcher.run(&signals);
     // From here on a signal ends lastack too.
     before.thread_set_mask().map_err(|error| fail("restore the signal mask", error.into()))?;
     // If the gateway is gone already, joining it says why.
     let _ = stop.send(());
     let report = gateway.join().unwrap_or_else(|_| Err(io::Error::other("the gateway panicked")));
+    // Whatever the program has left running ends now.
+    drop(launcher);
     let flushed =
         capture.map_or(Ok(()), |writer| writer.lock().unwrap_or_else(PoisonError::into_inner).flush());
     // The status stays the program's: it ran.

@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::unistd::{ForkResult, Pid};
+
 /// `SIOCOUTQ`: bytes (and FIN) in the send queue of a TCP socket that the peer has not acknowledged (tcp(7)).
 pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
@@ -25,6 +27,23 @@ pub(crate) fn before_exec(
     // SAFETY: the callers keep to the rule above: what runs after the fork is async-signal-safe.
     unsafe {
         command.pre_exec(set_up);
+    }
+}
+
+/// Makes a second process, which goes on from here: `None` there, the child's number here.
+///
+/// # Errors
+/// Those of fork(2); and if this process has more than one thread, because the child would have only one of them and
+/// the locks of all.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("this process has other threads already"));
+    }
+    // SAFETY: there is no other thread that could hold a lock or be in the middle of something, so the child may do
+    // whatever its parent may.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
     }
 }
 

@@ -60,13 +60,18 @@ pub(crate) fn temp_file(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("lastack-gateway-{}-{number}-{name}", std::process::id()))
 }
 
-/// The small `lastack run` of this crate's examples, with options.
-pub(crate) fn gateway(options: &[&str]) -> Command {
+/// The small `lastack run` of this crate's examples.
+pub(crate) fn gateway_path() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let built: &Path = tests.parent().and_then(Path::parent).unwrap();
     let binary = built.join("examples/gateway-test");
     assert!(binary.exists(), "{} is missing: cargo build -p lastack-gateway --examples", binary.display());
-    let mut command = Command::new(binary);
+    binary
+}
+
+/// It, with options.
+pub(crate) fn gateway(options: &[&str]) -> Command {
+    let mut command = Command::new(gateway_path());
     command.args(options).arg("--").stdin(Stdio::null());
     command
 }

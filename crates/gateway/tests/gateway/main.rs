@@ -4,3 +4,4 @@ mod endings;
 mod lab;
 mod publish;
 mod run;
+mod user;

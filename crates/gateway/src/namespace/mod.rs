@@ -1,8 +1,10 @@
-//! A network and a mount namespace of the program's own.
+//! Namespaces of the program's own: network, mounts, processes, and, for an ordinary user, a user namespace.
 //!
-//! A thread enters the namespaces; what it starts lives in them. They have no name and no file: they are gone with the
-//! last process in them and the last descriptor of the interface.
+//! A process enters them; what it starts lives in them. They have no name and no file: they are gone with the last process
+//! in them and the last descriptor of the interface.
 
+pub(crate) mod files;
+pub(crate) mod missing;
 mod netlink;
 
 use std::fs;
@@ -14,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use lastack_device::tun::{Tun, TunOptions};
 use netlink_packet_route::AddressFamily;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
 
 use crate::addresses::{Network, PREFIX_V6};
 use netlink::Netlink;
@@ -28,10 +31,8 @@ pub const MIN_MTU_V6: u16 = 1280;
 
 /// How long the kernel may take to make an IPv6 address usable.
 const IPV6_READY: Duration = Duration::from_secs(5);
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// A directory that is hidden for a moment, in the private mount namespace, to make a file that lies nowhere else: the
-/// first that is there.
-const SCRATCH: [&str; 3] = ["/tmp", "/run", "/proc"];
+/// The largest group number in `ping_group_range`.
+const LAST_GROUP: u32 = i32::MAX as u32;
 
 /// What the namespaces are given.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct Inside {
     pub(crate) mtu: u16,
     /// Text of `/etc/resolv.conf`.
     pub(crate) resolv_conf: String,
+    /// Text of `/etc/hosts`.
+    pub(crate) hosts: String,
 }
 
 /// The addresses of a program whose interface has this MTU.
@@ -53,22 +56,53 @@ pub(crate) fn network(mtu: u16) -> Network {
     network
 }
 
-/// Puts the calling thread, and what it starts from now on, into new namespaces with a loopback and the interface
-/// [`INTERFACE`], and returns the other end of that. The thread must not be used for anything outside afterwards.
+/// Puts the calling process into new namespaces with a loopback and the interface [`INTERFACE`], and returns the other
+/// end of that. The process namespace is that of its children. It must not do anything outside afterwards.
 ///
 /// # Errors
-/// Those of the kernel, with what was being done.
+/// Those of the kernel, with what was being done, and where something is not allowed how to allow it.
 pub(crate) fn enter(inside: &Inside) -> io::Result<Tun> {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
-        .map_err(|error| explain("make network and mount namespaces (this needs root)", error.into()))?;
-    // The host's later mounts still show inside; ours don't show outside.
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
-        .map_err(|error| explain("make mounts private", error.into()))?;
-    if Path::new(RESOLV_CONF).exists() {
-        replace_file(RESOLV_CONF, &inside.resolv_conf)
-            .map_err(|error| explain("replace /etc/resolv.conf", error))?;
+    let user = make()?;
+    set_up_all(inside, user).map_err(|error| if user { missing::explain_denied(error) } else { error })
+}
+
+fn set_up_all(inside: &Inside, user: bool) -> io::Result<Tun> {
+    files::make_private().map_err(|error| explain("make mounts private", error))?;
+    for (path, text) in [("/etc/resolv.conf", &inside.resolv_conf), ("/etc/hosts", &inside.hosts)] {
+        files::replace(path, text).map_err(|error| explain(&format!("replace {path}"), error))?;
     }
-    set_up(inside)
+    let tun = set_up(inside)?;
+    allow_what_is_harmless(user);
+    Ok(tun)
+}
+
+/// Makes the namespaces; true if a user namespace was needed for it.
+fn make() -> io::Result<bool> {
+    let flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID;
+    match unshare(flags) {
+        Ok(()) => return Ok(false),
+        Err(Errno::EPERM) => {}
+        Err(error) => return Err(missing::no_namespaces(error)),
+    }
+    let (user, group) = (geteuid(), getegid());
+    unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(missing::no_namespaces)?;
+    // The same numbers inside: the program is who its user is. Groups can only be mapped once they cannot be dropped.
+    let map = |file: &str, text: String| {
+        fs::write(format!("/proc/self/{file}"), text)
+            .map_err(|error| explain(&format!("write {file}"), error))
+    };
+    map("setgroups", "deny".to_owned())?;
+    map("uid_map", format!("{user} {user} 1"))?;
+    map("gid_map", format!("{group} {group} 1"))?;
+    Ok(true)
+}
+
+/// In a network of one's own anybody may ping and listen on every port. Where `/proc/sys` cannot be written, it stays as
+/// the kernel has it.
+fn allow_what_is_harmless(user: bool) {
+    let groups = if user { format!("{0} {0}", getegid()) } else { format!("0 {LAST_GROUP}") };
+    let _ = fs::write("/proc/sys/net/ipv4/ping_group_range", groups);
+    let _ = fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
 }
 
 fn set_up(inside: &Inside) -> io::Result<Tun> {
@@ -135,22 +169,6 @@ fn is_settled(table: &str, address: &str) -> bool {
 
 fn index(interface: &str) -> io::Result<u32> {
     if_nametoindex(interface).map_err(|error| explain(&format!("find interface {interface}"), error.into()))
-}
-
-/// Puts a file of this text over `path`, in this mount namespace only.
-fn replace_file(path: &str, text: &str) -> io::Result<()> {
-    let scratch = SCRATCH.into_iter().find(|directory| Path::new(directory).is_dir()).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, "none of /tmp, /run and /proc is a directory")
-    })?;
-    mount(Some("tmpfs"), scratch, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755"))?;
-    let file = format!("{scratch}/file");
-    let placed = fs::write(&file, text).and_then(|()| {
-        mount(Some(file.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-            .map_err(io::Error::from)
-    });
-    // The file stays where it was put.
-    umount2(scratch, MntFlags::MNT_DETACH)?;
-    placed
 }
 
 fn explain(what: &str, error: io::Error) -> io::Error {
