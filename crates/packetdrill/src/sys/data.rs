@@ -190,6 +190,25 @@ impl Machine {
         Ok(p.count)
     }
 
+    /// Room for two congestion windows, while the program has not set the size (Linux `tcp_sndbuf_expand`).
+    fn grow_send_buffer(&mut self, fd: Fd) -> Result<(), i32> {
+        let socket = self.files.socket(fd)?;
+        let Some(info) = self.stack.tcp_info(socket.handle).filter(|_| socket.send_buffer.is_none()) else {
+            return Ok(());
+        };
+        let segments = info.cwnd / u32::from(info.segment_payload).max(1);
+        // A segment's memory: data and headers in a power of two, and its description.
+        let each = (u32::from(info.mss) + 640).next_power_of_two() + 256;
+        let wanted = i32::try_from(u64::from(segments) * 2 * u64::from(each)).unwrap_or(i32::MAX);
+        let wanted = wanted.min(self.settings.send_buffer[2]);
+        let (handle, now) = (socket.handle, socket.tuned_send_buffer.unwrap_or(self.settings.send_buffer[1]));
+        if wanted > now {
+            self.files.socket_mut(fd)?.tuned_send_buffer = Some(wanted);
+            self.apply_buffers(handle, wanted, None);
+        }
+        Ok(())
+    }
+
     /// Nothing is left to read, and nothing will come.
     fn has_ended(&self, handle: TcpHandle) -> bool {
         let ended = self.stack.tcp_ready(handle).intersects(super::poll::ENDED);
@@ -241,6 +260,7 @@ impl Machine {
         how.set(SendFlags::END_OF_RECORD, flags & libc::MSG_EOR != 0);
         how.set(SendFlags::URGENT, flags & libc::MSG_OOB != 0);
         let may_wait = waits && !p.expired(self.now);
+        self.grow_send_buffer(fd)?;
         loop {
             let rest = bytes.get(p.count..).unwrap_or_default();
             if p.count > 0 && self.stack.tcp_ready(handle).intersects(Ready::ERR | Ready::HUP) {

@@ -189,6 +189,12 @@ impl Machine {
         !self.blocked.is_empty()
     }
 
+    /// Whether a blocked call has returned and its outcome was not fetched.
+    #[must_use]
+    pub fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
     /// The next blocked call that has returned.
     pub fn finished(&mut self) -> Option<Finished> {
         self.finished.pop_front()

@@ -30,21 +30,21 @@ pub struct Settings {
 /// buffer is worth before it has seen a segment (`TCP_DEFAULT_SCALING_RATIO`), in 256ths.
 const WINDOW_RATIO: u64 = 65;
 
-/// Window that a receive buffer of `memory` bytes is worth (Linux `tcp_win_from_space`).
+/// Segment size to whose multiple the first window is cut.
+const SEGMENT: u64 = 1460;
+
+/// Window that a receive buffer of `memory` bytes is worth (Linux `tcp_win_from_space`), in whole segments as
+/// `tcp_select_initial_window` offers it.
 pub(super) fn window_from_memory(memory: i32) -> usize {
-    ((u64::from(memory.max(0).unsigned_abs()) * WINDOW_RATIO) >> 8) as usize
+    let window = (u64::from(memory.max(0).unsigned_abs()) * WINDOW_RATIO) >> 8;
+    (if window > SEGMENT { window - window % SEGMENT } else { window }) as usize
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let v4 = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 1));
         let v6 = IpAddr::V6(Ipv6Addr::new(0xfd3d, 0x0a0b, 0x17d6, 0, 0, 0, 0, 1));
-        let tcp = TcpConfig {
-            syn_retries: 5,
-            recv_buffer_max: 15 << 20,
-            send_buffer_max: 4 << 20,
-            ..TcpConfig::default()
-        };
+        let tcp = TcpConfig { syn_retries: 5, send_buffer_max: 4 << 20, ..TcpConfig::default() };
         let mut settings = Self {
             config: Config { any_address: true, ipv4_mtu: Some(1500), tcp, ..Config::default() },
             mtu: 1520,
@@ -55,6 +55,7 @@ impl Default for Settings {
             send_buffer_limit: 4 << 20,
         };
         settings.set_addresses(&[v4, v6]);
+        settings.set_receive_buffer(settings.receive_buffer);
         settings
     }
 }
@@ -74,6 +75,15 @@ impl Settings {
         };
         self.config.addresses = addresses.iter().filter_map(single).collect();
         self.config.routes = addresses.iter().filter_map(whole).collect();
+    }
+
+    /// `tcp_rmem`: the window that is offered at first follows from the middle size, the scale from the largest.
+    pub fn set_receive_buffer(&mut self, sizes: [i32; 3]) {
+        self.receive_buffer = sizes;
+        let largest = sizes[2].max(self.receive_buffer_limit).max(0).unsigned_abs();
+        let first = window_from_memory(sizes[1]).min(usize::from(u16::MAX) + 1);
+        self.config.tcp.recv_buffer_initial = first.max(1);
+        self.config.tcp.recv_buffer_max = largest as usize;
     }
 
     /// One MTU for both families.

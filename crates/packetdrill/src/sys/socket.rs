@@ -56,6 +56,7 @@ impl Machine {
             tells_inq: false,
             send_buffer: None,
             receive_buffer: None,
+            tuned_send_buffer: None,
             kept: BTreeMap::new(),
             cookie: self.files.sockets_made,
         };

@@ -75,7 +75,8 @@ impl Machine {
 
     /// `sk_sndbuf`.
     pub(super) fn send_memory(&self, fd: Fd) -> Result<i32, i32> {
-        Ok(self.files.socket(fd)?.send_buffer.unwrap_or(self.settings.send_buffer[1]))
+        let socket = self.files.socket(fd)?;
+        Ok(socket.send_buffer.or(socket.tuned_send_buffer).unwrap_or(self.settings.send_buffer[1]))
     }
 
     /// `sk_rcvbuf`: what was set, or the first size while the stack tunes it by itself.
