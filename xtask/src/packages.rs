@@ -22,12 +22,13 @@ const fn package(name: &'static str, program: &'static str, purpose: &'static st
     Package { name, program, purpose, tests: &[] }
 }
 
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 8] = [
     package("curl", "curl", "downloads and uploads against the stack"),
     package("wget", "wget", "many downloads at once"),
     package("iperf3", "iperf3", "bulk data in both directions"),
     package("nginx", "nginx", "a server as peer, started by the tests"),
     package("python3", "python3", "programs whose sockets end in ways that curl's do not"),
+    package("gcc", "cc", "the host in C that loads the packetdrill plug-in"),
     package("iproute2", "ss", "addresses, and the kernel's view of a connection"),
     Package { tests: &["tshark", "wireshark"], ..package("tshark", "tshark", "reads the captures") },
 ];

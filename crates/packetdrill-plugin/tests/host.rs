@@ -1,5 +1,5 @@
 //! The plug-in as packetdrill sees it: a host in C loads it and calls through its table, one run for each rule of the
-//! interface. Needs a C compiler and root (locked memory, a network namespace).
+//! interface. Needs a C compiler and root (locked memory, a network namespace); `LASTACK_SKIP_ROOT_TESTS=1` leaves it out.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -39,19 +39,24 @@ fn build_library() -> PathBuf {
     PathBuf::from(path)
 }
 
-fn run(test: &str, preload: bool) -> Output {
+/// What the host says; `None` if the test is left out.
+fn run(test: &str, preload: bool) -> Option<Output> {
+    if std::env::var_os("LASTACK_SKIP_ROOT_TESTS").is_some_and(|value| value == "1") {
+        eprintln!("left out: needs root (LASTACK_SKIP_ROOT_TESTS=1)");
+        return None;
+    }
     let (library, host) = &*BUILT;
     let mut command = Command::new(host);
     command.arg(library).arg(test);
     if preload {
         command.env("LD_PRELOAD", library);
     }
-    command.output().expect("the host runs")
+    Some(command.output().expect("the host runs"))
 }
 
 #[track_caller]
 fn holds(test: &str) {
-    let output = run(test, false);
+    let Some(output) = run(test, false) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -102,7 +107,7 @@ fn every_destination_is_local() {
 
 #[test]
 fn preloaded_getsockopt_asks_the_stack_and_passes_others_on() {
-    let output = run("preload", true);
+    let Some(output) = run("preload", true) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -123,7 +128,7 @@ fn a_run_locks_little_memory() {
 
 #[test]
 fn an_unknown_flag_is_named_and_ends_the_process() {
-    let output = run("flags", false);
+    let Some(output) = run("flags", false) else { return };
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(told.contains("\"colour\" is unknown") && told.lines().count() == 1, "{told}");

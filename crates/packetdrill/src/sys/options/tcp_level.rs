@@ -49,8 +49,12 @@ impl Machine {
             // CUBIC and Reno have nothing to tell.
             TCP_CC_INFO => return Ok(Vec::new()),
             libc::TCP_CONGESTION => {
-                let mut name =
-                    self.stack.tcp_info(handle).map_or("", |info| info.congestion).as_bytes().to_vec();
+                // Linux's name for what RFC 6582 calls NewReno.
+                let name = match self.stack.tcp_info(handle).map_or("", |info| info.congestion) {
+                    "newreno" => "reno",
+                    name => name,
+                };
+                let mut name = name.as_bytes().to_vec();
                 name.resize(NAME_MAX, 0);
                 return Ok(cut(&name, len));
             }
