@@ -2,10 +2,14 @@
 
 use crate::error::Error;
 use crate::event::Ready;
+use crate::ip::IcmpUnreach;
+use crate::ip::output::emit_header;
 use crate::stack::{Stack, note_udp};
 use crate::time::Instant;
 use crate::udp::{UdpHandle, UdpMeta};
 use core::net::SocketAddr;
+use lastack_wire::ip::protocol;
+use lastack_wire::{ipv6, udp};
 
 impl Stack {
     /// A new UDP socket.
@@ -65,6 +69,34 @@ impl Stack {
         udp.send(&cx.cfg, ip, counters, h, data, to, from, &mut |handle, ready| {
             note_udp(udp_news, handle, ready);
         })
+    }
+
+    /// Refuses a datagram of `len` bytes that `peer` sent to `local`: an ICMP unreachable to the peer, as the host at
+    /// `local` or a router before it would send it. For gateways that learn of the refusal elsewhere. It quotes the
+    /// datagram's headers only, and is limited in rate as every ICMP error is (RFC 1122 4.1.3.1, RFC 4443 2.4).
+    pub fn udp_refuse(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        peer: SocketAddr,
+        len: usize,
+        kind: IcmpUnreach,
+    ) {
+        self.set_now(now);
+        let Self { cx, ip, replies, .. } = self;
+        let mut quote = [0; ipv6::HEADER_LEN + udp::HEADER_LEN];
+        let datagram = udp::HEADER_LEN + len;
+        let (src, dst) = (peer.ip(), local.ip());
+        let Some(head) = emit_header(&mut quote, src, dst, protocol::UDP, datagram, ip.ttl(), 0) else {
+            return;
+        };
+        let Some(rest) = quote.get_mut(head..) else { return };
+        let header = udp::Repr { src_port: peer.port(), dst_port: local.port(), payload_len: len };
+        if header.emit_header(rest).is_ok() {
+            let packet = quote.get(..head + udp::HEADER_LEN).unwrap_or_default();
+            ip.unreachable(cx.now, &cx.cfg, &mut cx.counters.ip, kind, packet, replies);
+        }
+        cx.counters.reply_queue_drops += replies.take_dropped();
     }
 
     /// Takes the next datagram.

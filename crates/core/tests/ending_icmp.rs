@@ -103,3 +103,26 @@ fn a_host_unreachable_about_the_segment_under_back_off_undoes_one_doubling() {
     rig.icmp("host", 0, 0);
     assert_eq!(rig.stack.tcp_info(rig.h()).unwrap().backoff, before - 1);
 }
+
+#[test]
+fn a_refused_datagram_draws_port_unreachable_that_quotes_it() {
+    for setup in [Setup::default(), Setup::v6()] {
+        let v6 = setup.v6;
+        let mut rig = Start::Nothing.rig(setup);
+        rig.stack.udp_refuse(rig.now, rig.local, rig.peer, 100, lastack_core::IcmpUnreach::Port);
+        rig.pump();
+        let [packet] = &rig.others[..] else { panic!("one packet, not {}", rig.others.len()) };
+        let head = if v6 { 40 } else { 20 };
+        assert_eq!(packet[head..head + 2], if v6 { [1, 4] } else { [3, 3] }, "type and code");
+        // Behind the ICMP header the datagram's own: addresses, then ports and length.
+        let quote = &packet[head + 8..];
+        let ports = [rig.peer.port(), rig.local.port(), 108].map(u16::to_be_bytes).concat();
+        assert_eq!(quote[head..head + 6], ports);
+        let addresses = if v6 { quote[8..40].to_vec() } else { quote[12..20].to_vec() };
+        let both = [rig.peer, rig.local].map(|addr| match addr.ip() {
+            std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
+            std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
+        });
+        assert_eq!(addresses, both.concat());
+    }
+}

@@ -146,7 +146,14 @@ impl Flow {
     async fn connect(&self, pending: PendingConnection, target: SocketAddr) -> Outcome {
         let share = Share::new(&self.shared.activity);
         self.trace(format_args!("connecting to {target}"));
-        let socket = match dial(target).await {
+        let dialled = tokio::select! {
+            dialled = dial(target) => dialled,
+            () = pending.gone() => {
+                let error = "given up before the host's connection was there".to_owned();
+                return Outcome::new(End::Unanswered, Party::Program, Some(error));
+            }
+        };
+        let socket = match dialled {
             Ok(socket) => HostSocket::new(socket, share, Arc::clone(&self.bytes)),
             Err(error) => {
                 self.trace(&error);

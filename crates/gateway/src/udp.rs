@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lastack::core::IcmpUnreach;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -66,7 +68,7 @@ pub(crate) async fn serve(
         let flow = match known {
             Some(flow) => flow,
             None => match open(&shared, key).await {
-                Some(flow) => {
+                Ok(flow) => {
                     make_room(&table, shared.limits.max_udp_flows);
                     let flow = Arc::new(flow);
                     let task = answer(Arc::clone(&flow), Arc::clone(&socket), Arc::clone(&table));
@@ -74,10 +76,16 @@ pub(crate) async fn serve(
                     lock(&table).insert(key, Entry { flow: Arc::clone(&flow), task });
                     flow
                 }
-                None => continue,
+                Err(how) => {
+                    if let Some(how) = how {
+                        // It fails only when the stack is gone.
+                        let _ = socket.refuse(destination, source, len, how);
+                    }
+                    continue;
+                }
             },
         };
-        flow.send(&buffer[..len]);
+        flow.send(&socket, &buffer[..len]);
     }
 }
 
@@ -101,8 +109,13 @@ fn make_room(table: &Table, limit: usize) {
     }
 }
 
-async fn open(shared: &Arc<Shared>, (source, destination): Key) -> Option<Flow> {
-    let Target::Host(target) = shared.addresses.target(destination) else { return None };
+/// A flow, or how its first datagram is refused: `None` in silence.
+async fn open(shared: &Arc<Shared>, (source, destination): Key) -> Result<Flow, Option<IcmpUnreach>> {
+    let target = match shared.addresses.target(destination) {
+        Target::Host(target) => target,
+        Target::Refused => return Err(Some(IcmpUnreach::Port)),
+        Target::Martian => return Err(Some(IcmpUnreach::Host)),
+    };
     let any: IpAddr =
         if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = async {
@@ -113,7 +126,7 @@ async fn open(shared: &Arc<Shared>, (source, destination): Key) -> Option<Flow> 
         Ok::<_, io::Error>(socket)
     };
     match socket.await {
-        Ok(host) => Some(Flow {
+        Ok(host) => Ok(Flow {
             shared: Arc::clone(shared),
             source,
             destination,
@@ -132,8 +145,21 @@ async fn open(shared: &Arc<Shared>, (source, destination): Key) -> Option<Flow> 
             if is_shortage(&error) {
                 shared.shortage.say(format_args!("cannot open a UDP socket on the host: {error}"));
             }
-            None
+            Err(refusal(&error))
         }
+    }
+}
+
+/// The ICMP error that stands for `error`; `None` where a network would lose the datagram in silence.
+fn refusal(error: &io::Error) -> Option<IcmpUnreach> {
+    match error.raw_os_error()? {
+        libc::ECONNREFUSED => Some(IcmpUnreach::Port),
+        libc::EHOSTUNREACH | libc::EHOSTDOWN => Some(IcmpUnreach::Host),
+        libc::ENETUNREACH | libc::ENETDOWN | libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL => {
+            Some(IcmpUnreach::Network)
+        }
+        libc::EACCES | libc::EPERM => Some(IcmpUnreach::Prohibited),
+        _ => None,
     }
 }
 
@@ -169,18 +195,42 @@ impl Flow {
         self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed)) + self.idle
     }
 
-    /// Passes a datagram on; it is lost where a network would lose it.
-    fn send(&self, data: &[u8]) {
+    /// Passes a datagram on; it is lost where a network would lose it, and refused where it refuses.
+    fn send(&self, inside: &lastack::tokio::UdpSocket, data: &[u8]) {
         self.touch();
         let mut sent = self.host.try_send(data);
         // The kernel tells of an earlier datagram's fate in this call's place.
-        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-            self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = &sent
+            && error.kind() == io::ErrorKind::ConnectionRefused
+        {
+            self.refused(inside, error);
             sent = self.host.try_send(data);
         }
-        if sent.is_ok() {
-            self.counts.datagrams_out.fetch_add(1, Ordering::Relaxed);
-            self.counts.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
+        match sent {
+            Ok(_) => {
+                self.counts.datagrams_out.fetch_add(1, Ordering::Relaxed);
+                self.counts.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
+            }
+            Err(error) => self.refused(inside, &error),
+        }
+    }
+
+    /// The host cannot send to there, or nobody takes it there: the program is told as it would be without a gateway.
+    fn refused(&self, inside: &lastack::tokio::UdpSocket, error: &io::Error) {
+        let Some(how) = refusal(error) else { return };
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        // It fails only when the stack is gone. Which datagram it was nobody looks at.
+        let _ = inside.refuse(self.destination, self.source, 0, how);
+    }
+
+    /// Passes on what the host's kernel was told by ICMP. Only this makes it silent about it until there is more.
+    fn take_errors(&self, inside: &lastack::tokio::UdpSocket) {
+        let next = || match self.host.take_error() {
+            Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(Some(error)) | Err(error) => Ok(error),
+        };
+        while let Ok(error) = self.host.try_io(Interest::ERROR, next) {
+            self.refused(inside, &error);
         }
     }
 
@@ -191,9 +241,7 @@ impl Flow {
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) => {
-                    if error.kind() == io::ErrorKind::ConnectionRefused {
-                        self.counts.refused.fetch_add(1, Ordering::Relaxed);
-                    }
+                    self.refused(inside, &error);
                     continue;
                 }
             };
@@ -212,10 +260,11 @@ async fn answer(flow: Arc<Flow>, inside: Arc<lastack::tokio::UdpSocket>, table: 
     loop {
         let expires = flow.expires();
         tokio::select! {
-            ready = flow.host.readable() => {
-                let drained = ready.is_ok()
-                    && SCRATCH.with_borrow_mut(|scratch| flow.receive(&inside, scratch));
-                if !drained {
+            ready = flow.host.ready(Interest::READABLE | Interest::ERROR) => {
+                if ready.is_ok_and(|ready| ready.is_error()) {
+                    flow.take_errors(&inside);
+                }
+                if !SCRATCH.with_borrow_mut(|scratch| flow.receive(&inside, scratch)) {
                     tokio::task::yield_now().await;
                 }
             }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use lastack_core::{Error, Instant, Ready, Stack, UdpHandle, UdpMeta};
+use lastack_core::{Error, IcmpUnreach, Instant, Ready, Stack, UdpHandle, UdpMeta};
 
 use crate::error::ConnectionError;
 use crate::host::{Host, Interest, Owner, Shard, Shared, gone, wants};
@@ -191,6 +191,19 @@ impl UdpSock {
         from: Option<SocketAddr>,
     ) -> io::Result<usize> {
         self.call(|stack, now, handle| stack.udp_send(now, handle, data, to, from).map(|()| data.len()))
+    }
+
+    pub(crate) fn refuse(
+        &self,
+        local: SocketAddr,
+        peer: SocketAddr,
+        len: usize,
+        how: IcmpUnreach,
+    ) -> io::Result<()> {
+        self.call(|stack, now, _| {
+            stack.udp_refuse(now, local, peer, len, how);
+            Ok(())
+        })
     }
 
     pub(crate) async fn send(

@@ -290,6 +290,24 @@ impl TcpSock {
         .await
     }
 
+    /// Waits until a request is no longer pending.
+    pub(crate) async fn gone(&self, request: &lastack_core::PendingRequest) {
+        let ticket = self.shared().look(|shard, _| shard.next_id());
+        let id = request.connection;
+        let _expected = Expected { sock: self, id, ticket };
+        poll_fn(|cx| {
+            self.shared().look(|shard, _| {
+                if shard.stack.tcp_is_pending(request.id) {
+                    shard.watch(id, ticket, cx.waker());
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
+            })
+        })
+        .await;
+    }
+
     /// Connects and waits for the outcome.
     pub(crate) async fn connect(&self, remote: SocketAddr) -> io::Result<()> {
         let with_remote = |e: io::Error| match crate::error_of(&e) {

@@ -5,9 +5,9 @@ mod common;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use common::{A, B, LIMIT, addr, connected, hosts, path, pattern, run, until};
+use common::{A, B, LIMIT, addr, connected, hosts, hosts_with, path, pattern, run, until};
 use lastack::tokio::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use lastack::{Cause, Delivery, Error, Loss, Refusal, State, TcpOption, error_of};
+use lastack::{Cause, Config, Delivery, Error, Loss, Refusal, State, TcpOption, error_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 
 #[test]
@@ -407,6 +407,23 @@ fn a_gateway_decides_before_the_handshake_goes_on() {
         for task in tasks {
             task.await.expect("join").expect("connect");
         }
+    });
+}
+
+#[test]
+fn a_request_that_is_forgotten_while_somebody_decides_is_gone() {
+    run(async {
+        let mut config = Config::default();
+        config.tcp.defer_timeout = Duration::from_millis(50);
+        let (a, b) = hosts_with(&config);
+        let socket = TcpSocket::new(&b).expect("socket");
+        socket.set_defer(true).expect("option");
+        socket.bind(addr(B, 80)).expect("bind");
+        let listener = socket.listen(64).expect("listen");
+        let _connecting = tokio::spawn(async move { TcpStream::connect(&a, addr(B, 80)).await });
+        let pending = listener.pending().await.expect("pending");
+        pending.gone().await;
+        assert!(pending.refuse(Refusal::Reset).is_err(), "there is nothing left to refuse");
     });
 }
 

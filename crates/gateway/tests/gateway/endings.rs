@@ -2,7 +2,7 @@
 //! the kernel's own sockets. Needs root.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread::JoinHandle;
 
 use lastack_device::tun::{Tun, TunOptions};
@@ -221,6 +221,27 @@ fn refusal_is_a_refusal() {
         for (loopback, gateway) in [("127.0.0.1", "10.0.2.2"), ("::1", "fd00::2")] {
             let port = TcpListener::bind((loopback, 0)).unwrap().local_addr().unwrap().port();
             assert_eq!(errno(gateway, port), "ECONNREFUSED");
+        }
+    });
+}
+
+#[test]
+fn refused_datagram_is_refused() {
+    lab(|| {
+        for (loopback, family, gateway) in
+            [("127.0.0.1", "AF_INET", "10.0.2.2"), ("::1", "AF_INET6", "fd00::2")]
+        {
+            let port = UdpSocket::bind((loopback, 0)).unwrap().local_addr().unwrap().port();
+            // The first refusal, and one that the host's kernel tells of when the next datagram is sent.
+            let text = format!(
+                "import socket, errno\ns = socket.socket(socket.{family}, socket.SOCK_DGRAM); s.settimeout(20)\n\
+                 s.connect(('{gateway}', {port}))\nfor _ in range(2):\n    s.send(b'x')\n    \
+                 try: s.recv(1)\n    except OSError as e: print(errno.errorcode[e.errno])"
+            );
+            let output = run(&["--summary=json"], &["python3", "-c", &text]);
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), "ECONNREFUSED\nECONNREFUSED\n");
+            let summary: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+            assert_eq!(summary["udp_flows"][0]["refused"], 2, "{summary}");
         }
     });
 }

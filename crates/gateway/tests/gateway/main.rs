@@ -5,3 +5,4 @@ mod lab;
 mod publish;
 mod run;
 mod user;
+mod table;

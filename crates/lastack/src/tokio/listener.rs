@@ -135,6 +135,13 @@ impl PendingConnection {
         Ok(TcpStream::new(self.listener.let_in(&self.request).await?))
     }
 
+    /// Waits until nobody waits for the decision any more: the peer withdrew its request, or the stack has forgotten it.
+    /// Linux sends nothing when an application gives a `connect()` up; such a request goes with
+    /// [`defer_timeout`](crate::TcpConfig::defer_timeout).
+    pub async fn gone(&self) {
+        self.listener.gone(&self.request).await;
+    }
+
     /// Refuses: with a reset, an ICMP error or in silence.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use ::tokio::io::{Interest as TokioInterest, ReadBuf, Ready};
 use ::tokio::net::{ToSocketAddrs, lookup_host};
 
+use lastack_core::IcmpUnreach;
+
 use super::{each, no_address, to_tokio};
 use crate::datagram::UdpSock;
 use crate::host::{Host, Interest};
@@ -130,6 +132,18 @@ impl UdpSocket {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock).
     pub fn try_send_from(&self, buf: &[u8], local: SocketAddr, remote: SocketAddr) -> io::Result<usize> {
         self.sock.try_send(buf, Some(remote), Some(local))
+    }
+
+    /// Refuses a datagram of `len` bytes that `peer` sent to `local`, with the ICMP error that a host or router there
+    /// would send; limited in rate. For gateways that learn of a refusal elsewhere.
+    pub fn refuse(
+        &self,
+        local: SocketAddr,
+        peer: SocketAddr,
+        len: usize,
+        how: IcmpUnreach,
+    ) -> io::Result<()> {
+        self.sock.refuse(local, peer, len, how)
     }
 
     /// [`UdpSocket::send`] as a poll; the last caller is woken.
