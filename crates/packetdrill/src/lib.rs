@@ -4,6 +4,11 @@
 //! [`call`] has one typed form of every system call that a script can make, with its result. It is the seam between
 //! whoever reads calls (scripts, the C plug-in) and whoever carries them out. [`sys`] carries them out over a lastack stack in
 //! virtual time.
+//!
+//! [`script`] reads scripts, [`run`] carries them out against a [`backend`].
 
+pub mod backend;
 pub mod call;
+pub mod run;
+pub mod script;
 pub mod sys;
