@@ -19,8 +19,10 @@ use std::process::ExitCode;
     disable_help_subcommand = true,
     after_help = "Examples:\n  lastack demo                              the six steps of a graceful close\n  \
                   lastack run -- curl https://example.com   curl, with lastack as its whole network\n  \
-                  lastack bestiary                          bugs of other stacks, rebuilt\n\n\
-                  Exit status: 0 on success, 1 if an entry of the bestiary failed, 2 for bad usage or a file that cannot be written;\n\
+                  lastack bestiary                          bugs of other stacks, rebuilt\n  \
+                  lastack script tests/packetdrill          packetdrill scripts, in virtual time\n\n\
+                  Exit status: 0 on success, 1 if an entry of the bestiary or a script failed, 2 for bad usage or a file that\n\
+                  cannot be written;\n\
                   'lastack run' has the program's own status (see 'lastack run --help')."
 )]
 pub struct Args {
@@ -38,6 +40,8 @@ pub enum Verb {
     Bestiary(Bestiary),
     /// Run a program in a network namespace whose whole network is lastack
     Run(Run),
+    /// Carry out packetdrill scripts against lastack, the running kernel, or both
+    Script(Script),
 }
 
 const DEMO_NOTES: &str = "\
@@ -170,6 +174,62 @@ fn mtu(text: &str) -> Result<u16, String> {
     value.ok_or_else(|| format!("it takes {least} to {most} bytes"))
 }
 
+/// Carry out packetdrill scripts: system calls, packets in, packets that have to come out, each at its time.
+///
+/// Against lastack a script takes virtual time and no privileges. Against the kernel it takes real time, root, and a
+/// network namespace of its own. One line per script; what a script cannot do here is skipped and said.
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "lastack script [OPTIONS] PATH...",
+    after_help = "Examples:\n  lastack script close.pkt\n  \
+                  lastack script --against both --jobs 16 tests/packetdrill\n  \
+                  lastack script --ip-version ipv6 -D MTU=1280 tests/packetdrill/close\n  \
+                  lastack script --json tests/packetdrill | jq -r 'select(.verdict == \"failed\") | .message'\n\n\
+                  Exit status: 0 if no script failed, 1 if one failed, 2 for bad usage or a script that cannot be read.\n\
+                  JSON: an object per script (script, against, verdict, message, printed), then one with passed, failed,\n\
+                  skipped, broken and seconds."
+)]
+pub struct Script {
+    /// The stack under test
+    #[arg(long, value_enum, value_name = "STACK", default_value = "lastack")]
+    pub against: Against,
+    /// Scripts at once; default: one per processor against lastack, 16 against the kernel, which mostly waits
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub jobs: Option<u16>,
+    /// Print a JSON object per line
+    #[arg(long)]
+    pub json: bool,
+    /// ipv4, ipv6 or ipv4-mapped-ipv6 (IPv6 sockets, IPv4 packets); wins over the script's own
+    #[arg(long, value_name = "VERSION", value_parser = ["ipv4", "ipv6", "ipv4-mapped-ipv6"])]
+    pub ip_version: Option<String>,
+    /// Give a name in scripts a value; may be repeated
+    #[arg(short = 'D', long = "define", value_name = "NAME=VALUE")]
+    pub define: Vec<String>,
+    /// How far from its time an event may be, in microseconds, at the least; wins over the script's own
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub tolerance_usecs: Option<u32>,
+    /// Fail a script that ends while packets are left that it did not expect
+    #[arg(long)]
+    pub strict_tail: bool,
+    /// Any option line of scripts, such as mtu=1500; may be repeated; wins over the script's own
+    #[arg(long = "option", value_name = "NAME=VALUE")]
+    pub options: Vec<String>,
+    /// Script files, and folders whose files ending in .pkt are taken
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// The stack that scripts are carried out against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Against {
+    /// lastack, in virtual time
+    Lastack,
+    /// The running kernel; needs root
+    Kernel,
+    /// First lastack, then the kernel
+    Both,
+}
+
 /// Forms of the summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Summary {
@@ -194,7 +254,8 @@ pub fn report(error: &clap::Error) -> ExitCode {
         return if asked { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILURE) };
     }
     let verb = std::env::args_os().nth(1);
-    let verb = verb.as_deref().and_then(|v| v.to_str()).filter(|v| ["demo", "bestiary", "run"].contains(v));
+    let verbs = ["demo", "bestiary", "run", "script"];
+    let verb = verb.as_deref().and_then(|v| v.to_str()).filter(|v| verbs.contains(v));
     output::error(&one_line(error, verb));
     ExitCode::from(if verb == Some("run") { crate::RUN_FAILURE } else { crate::FAILURE })
 }
@@ -211,9 +272,10 @@ fn one_line(error: &clap::Error, verb: Option<&str>) -> String {
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument} needs a value"),
         ErrorKind::InvalidValue => format!("'{value}' is not valid for {argument}; it takes {valid}"),
         ErrorKind::MissingRequiredArgument if verb == Some("run") => "no program given".to_owned(),
+        ErrorKind::MissingRequiredArgument if verb == Some("script") => "no script given".to_owned(),
         ErrorKind::InvalidSubcommand => {
             format!(
-                "no such verb: '{}'; there are demo, bestiary and run",
+                "no such verb: '{}'; there are demo, bestiary, run and script",
                 text(ContextKind::InvalidSubcommand)
             )
         }
@@ -233,8 +295,9 @@ fn one_line(error: &clap::Error, verb: Option<&str>) -> String {
     let usage = match verb {
         Some("run") => "lastack run [OPTIONS] -- PROGRAM [ARGS]...",
         Some("bestiary") => "lastack bestiary [OPTIONS] [NAME]...",
+        Some("script") => "lastack script [OPTIONS] PATH...",
         Some(_) => "lastack demo [OPTIONS] [SCENARIO]",
-        None => "lastack demo|bestiary|run ...",
+        None => "lastack demo|bestiary|run|script ...",
     };
     format!(
         "{problem} (usage: {usage}; see 'lastack {}--help')",

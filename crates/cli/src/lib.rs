@@ -5,6 +5,7 @@ pub mod bestiary;
 pub mod demo;
 pub mod output;
 pub mod run;
+pub mod script;
 
 use args::{Args, Verb};
 use clap::Parser as _;
@@ -40,5 +41,6 @@ pub fn main() -> ExitCode {
             }
         },
         Verb::Run(run) => run::main(run),
+        Verb::Script(script) => script::main(&script),
     }
 }

@@ -1,5 +1,12 @@
 //! What stands behind a script: the stack under test, with its clock.
 
+mod command;
+mod kernel;
+mod lastack;
+
+pub use kernel::Kernel;
+pub use lastack::Lastack;
+
 use crate::call::{Call, Outcome};
 
 /// A packet that the stack sent.

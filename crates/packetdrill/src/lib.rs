@@ -11,4 +11,5 @@ pub mod backend;
 pub mod call;
 pub mod run;
 pub mod script;
+pub mod suite;
 pub mod sys;

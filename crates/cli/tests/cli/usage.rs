@@ -22,8 +22,8 @@ fn bad_usage_of_demo_is_status_2_and_one_line_with_the_right_form() {
     rejected(&["demo", "--format", "svg", "--ascii"], 2, &["--ascii", "--format text"]);
     rejected(&["demo", "--output"], 2, &["--output", "needs a value"]);
     rejected(&["demo", "graceful", "abort"], 2, &["'abort'"]);
-    rejected(&["frobnicate"], 2, &["'frobnicate'", "demo, bestiary and run"]);
-    rejected(&["--frobnicate"], 2, &["--frobnicate", "lastack demo|bestiary|run"]);
+    rejected(&["frobnicate"], 2, &["'frobnicate'", "demo, bestiary, run and script"]);
+    rejected(&["--frobnicate"], 2, &["--frobnicate", "lastack demo|bestiary|run|script"]);
 }
 
 #[test]

@@ -100,7 +100,8 @@ pub(super) fn packet(packet: &Packet, flow: &Flow, settings: &Settings) -> Built
         Transport::Udp(len) => {
             let payload = vec![0; *len as usize];
             let mut datagram = vec![0; payload.len() + 8];
-            let header = udp::Repr { src_port: flow.remote_port, dst_port: local_port, payload_len: payload.len() };
+            let header =
+                udp::Repr { src_port: flow.remote_port, dst_port: local_port, payload_len: payload.len() };
             header.emit_header(&mut datagram).map_err(|error| error.to_string())?;
             udp::fill_checksum(from, to, &mut datagram).map_err(|error| error.to_string())?;
             ip(&packet.ip, from, to, UDP, &datagram)
@@ -143,7 +144,8 @@ fn ip(part: &IpPart, src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> 
     let mut bytes = vec![0; 40];
     let written = match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            let header = ipv4::Repr { src, dst, protocol, ttl, tos, id: 0, df: true, payload_len: payload.len() };
+            let header =
+                ipv4::Repr { src, dst, protocol, ttl, tos, id: 0, df: true, payload_len: payload.len() };
             header.emit(&mut bytes)
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
@@ -254,12 +256,16 @@ pub(super) fn icmp_numbers(message: &Icmp, v6: bool) -> Result<(u8, u8), String>
     let names: &[(&str, u8)] = match (message.kind.as_str(), v6) {
         ("unreachable", false) => &UNREACHABLE_V4,
         ("unreachable", true) => &UNREACHABLE_V6,
-        ("time_exceeded", _) => &[("exceeded_in_transit", 0), ("ttl_exceeded", 0), ("exceeded_in_reassembly", 1)],
+        ("time_exceeded", _) => {
+            &[("exceeded_in_transit", 0), ("ttl_exceeded", 0), ("exceeded_in_reassembly", 1)]
+        }
         _ => &[],
     };
     let code = match message.code.as_str() {
         "" => Some(0),
-        text => names.iter().find(|(name, _)| *name == text).map(|(_, code)| *code).or_else(|| text.parse().ok()),
+        text => {
+            names.iter().find(|(name, _)| *name == text).map(|(_, code)| *code).or_else(|| text.parse().ok())
+        }
     };
     let code = code.ok_or_else(|| format!("no code '{}' for ICMP type '{}'", message.code, message.kind))?;
     Ok((kind, code))

@@ -55,7 +55,11 @@ impl<'a> Args<'a> {
 
     fn count(&self, least: usize, most: usize) -> Prepared<()> {
         let (name, got) = (&self.line.name, self.line.args.len());
-        if (least..=most).contains(&got) { Ok(()) } else { wrong(format!("{name}() does not take {got} arguments")) }
+        if (least..=most).contains(&got) {
+            Ok(())
+        } else {
+            wrong(format!("{name}() does not take {got} arguments"))
+        }
     }
 
     fn int(&self, at: usize) -> Prepared<i64> {
@@ -157,7 +161,8 @@ fn address(fields: &[Field]) -> Prepared<Address> {
     let text = |name: &str| -> Prepared<IpAddr> {
         match member(fields, name) {
             Some(Expr::Apply(_, args)) => {
-                let text = args.iter().find_map(|arg| if let Expr::Text(text) = arg { Some(text) } else { None });
+                let text =
+                    args.iter().find_map(|arg| if let Expr::Text(text) = arg { Some(text) } else { None });
                 let parsed = text.and_then(|text| text.parse().ok());
                 parsed.ok_or_else(|| Trouble::Wrong(format!("{name} is no IP address")))
             }
@@ -196,7 +201,10 @@ pub(super) fn prepare(line: &CallLine, context: &Context<'_>) -> Prepared<Call> 
         "accept4" => Call::Accept { fd: args.fd(0)?, flags: args.i32(3)? },
         "connect" => {
             args.count(3, 3)?;
-            Call::Connect { fd: args.fd(0)?, address: args.address(1, settings.remote_ip, settings.connect_port)? }
+            Call::Connect {
+                fd: args.fd(0)?,
+                address: args.address(1, settings.remote_ip, settings.connect_port)?,
+            }
         }
         "shutdown" => Call::Shutdown { fd: args.fd(0)?, how: args.i32(1)? },
         "close" => {
@@ -260,7 +268,9 @@ fn transfer(args: &Args<'_>) -> Prepared<Call> {
             Call::Send { fd: args.fd(0)?, data: args.data(1, 2)?, flags: args.i32(3)?, to }
         }
         "recvmsg" | "sendmsg" => message(args)?,
-        other => return Err(Trouble::Unknown(format!("the system call {other}() is not known to this runner"))),
+        other => {
+            return Err(Trouble::Unknown(format!("the system call {other}() is not known to this runner")));
+        }
     })
 }
 
@@ -280,7 +290,9 @@ fn pieces<T>(list: &Expr, make: impl Fn(&Expr, i64) -> Prepared<T>) -> Prepared<
 fn message(args: &Args<'_>) -> Prepared<Call> {
     let name = &args.line.name;
     args.count(3, 3)?;
-    let Expr::Struct(fields) = args.get(1)? else { return wrong(format!("{name}() takes a message {{...}}")) };
+    let Expr::Struct(fields) = args.get(1)? else {
+        return wrong(format!("{name}() takes a message {{...}}"));
+    };
     let list = member(fields, "msg_iov").cloned().unwrap_or(Expr::List(Vec::new()));
     let (fd, flags) = (args.fd(0)?, args.i32(2)?);
     let control = member(fields, "msg_control");
@@ -293,9 +305,8 @@ fn message(args: &Args<'_>) -> Prepared<Call> {
         return Err(Trouble::Unknown("control messages of sendmsg() are not known to this runner".into()));
     }
     let settings = args.context.settings;
-    let to = member(fields, "msg_name").map(|_| {
-        Address::Inet(settings.socket_address(settings.remote_ip, settings.connect_port))
-    });
+    let to = member(fields, "msg_name")
+        .map(|_| Address::Inet(settings.socket_address(settings.remote_ip, settings.connect_port)));
     Ok(Call::SendMsg { fd, pieces: pieces(&list, data)?, to, control: Vec::new(), flags })
 }
 

@@ -117,7 +117,10 @@ pub(super) fn timestamp(mut options: &[u8]) -> Option<(u32, u32)> {
         match options {
             [1, rest @ ..] => options = rest,
             [8, 10, v0, v1, v2, v3, e0, e1, e2, e3, ..] => {
-                return Some((u32::from_be_bytes([*v0, *v1, *v2, *v3]), u32::from_be_bytes([*e0, *e1, *e2, *e3])));
+                return Some((
+                    u32::from_be_bytes([*v0, *v1, *v2, *v3]),
+                    u32::from_be_bytes([*e0, *e1, *e2, *e3]),
+                ));
             }
             [kind, len, ..] if *kind > 1 && *len >= 2 => options = options.get(usize::from(*len)..)?,
             _ => return None,

@@ -221,7 +221,9 @@ impl<'a> Runner<'a> {
     fn command(&mut self, line: usize, command: &str) -> Step<()> {
         match self.backend.command(command) {
             Ok(()) => Ok(()),
-            Err(CommandError::Failed(message)) => self.failed(line, &format!("error executing command: {message}")),
+            Err(CommandError::Failed(message)) => {
+                self.failed(line, &format!("error executing command: {message}"))
+            }
             Err(CommandError::Unsupported(message)) => Err(Stop::Skipped(self.at(line, &message))),
         }
     }
@@ -237,7 +239,11 @@ impl<'a> Runner<'a> {
                 other => Err(other),
             }
         };
-        let meminfo = if code.uses(&info::is_meminfo) { ask(libc::SOL_SOCKET, 55, info::MEMINFO_LEN) } else { Ok(Vec::new()) };
+        let meminfo = if code.uses(&info::is_meminfo) {
+            ask(libc::SOL_SOCKET, 55, info::MEMINFO_LEN)
+        } else {
+            Ok(Vec::new())
+        };
         let (info, meminfo) = match (ask(libc::IPPROTO_TCP, libc::TCP_INFO, info::INFO_LEN), meminfo) {
             (Ok(info), Ok(meminfo)) => (info, meminfo),
             (info, meminfo) => {
@@ -245,7 +251,8 @@ impl<'a> Runner<'a> {
                 return self.failed(line, &format!("the socket does not tell its state: {shown}"));
             }
         };
-        let names = |name: &str| info::field(name, &info, &meminfo).or_else(|| constants::code_constant(name));
+        let names =
+            |name: &str| info::field(name, &info, &meminfo).or_else(|| constants::code_constant(name));
         match code.run(&names, &mut self.variables) {
             Ok(printed) => {
                 self.printed.extend(printed);
@@ -267,7 +274,8 @@ impl<'a> Runner<'a> {
         };
         if let Some(ends) = when.ends {
             if self.sleeping.is_some() {
-                let message = "a second call that sleeps while one sleeps already; there can be one at a time";
+                let message =
+                    "a second call that sleeps while one sleeps already; there can be one at a time";
                 return Err(Stop::Broken(self.at(event.line, message)));
             }
             self.note(line, &call);
@@ -277,13 +285,15 @@ impl<'a> Runner<'a> {
         }
         self.note(line, &call);
         let Some(outcome) = self.backend.call(&call) else {
-            let message = format!("runtime error in {} call: it sleeps; write START...END as its time", line.name);
+            let message =
+                format!("runtime error in {} call: it sleeps; write START...END as its time", line.name);
             return self.failed(event.line, &message);
         };
         let now = self.backend.now();
         if !when.any && now > when.to + when.tolerance {
             let (expected, now) = (seconds(when.from), seconds(now));
-            let message = format!("timing error: expected return of {} at {expected}, but it was at {now}", line.name);
+            let message =
+                format!("timing error: expected return of {} at {expected}, but it was at {now}", line.name);
             return self.failed(event.line, &message);
         }
         self.returned(event, line, &outcome)
@@ -298,7 +308,9 @@ impl<'a> Runner<'a> {
                 self.subject = Subject::Fresh;
             }
             ("listen", _) if self.current.is_none() => self.subject = Subject::Listening,
-            ("connect", Call::Connect { fd, address: crate::call::Address::Inet(peer) }) if self.current.is_none() => {
+            ("connect", Call::Connect { fd, address: crate::call::Address::Inet(peer) })
+                if self.current.is_none() =>
+            {
                 self.subject = Subject::Connected;
                 self.subject_fd = Some(*fd);
                 self.current = Some(self.flows.len());
@@ -310,7 +322,8 @@ impl<'a> Runner<'a> {
 
     fn returned(&mut self, event: &Event, line: &CallLine, outcome: &Outcome) -> Step<()> {
         if let Err(message) = calls::check(line, outcome) {
-            let message = format!("runtime error in {} call: {message}\nscript call: {}", line.name, event.text);
+            let message =
+                format!("runtime error in {} call: {message}\nscript call: {}", line.name, event.text);
             return self.failed(event.line, &message);
         }
         let live = i32::try_from(outcome.result).unwrap_or(-1);
@@ -323,7 +336,9 @@ impl<'a> Runner<'a> {
                 self.subject_fd = Some(live);
             }
         }
-        if let (Out::Pipe(read, write), Some(crate::script::Expr::List(list))) = (&outcome.out, line.args.first()) {
+        if let (Out::Pipe(read, write), Some(crate::script::Expr::List(list))) =
+            (&outcome.out, line.args.first())
+        {
             for (script, live) in list.iter().zip([read, write]) {
                 if let crate::script::Expr::Int(script) = script {
                     self.fds.insert(*script, *live);
@@ -341,12 +356,14 @@ impl<'a> Runner<'a> {
     fn finish_sleeping(&mut self) -> Step<()> {
         let Some(Sleeping { event, line, ends, tolerance }) = self.sleeping.take() else { return Ok(()) };
         let Some((at, outcome)) = self.backend.end(ends + tolerance + OVERTIME) else {
-            let message = format!("timing error: {} sleeps on; expected its return at {}", line.name, seconds(ends));
+            let message =
+                format!("timing error: {} sleeps on; expected its return at {}", line.name, seconds(ends));
             return self.failed(event.line, &message);
         };
         if (at - ends).abs() > tolerance {
             let (expected, at) = (seconds(ends), seconds(at));
-            let message = format!("timing error: expected return of {} at {expected}, but it was at {at}", line.name);
+            let message =
+                format!("timing error: expected return of {} at {expected}, but it was at {at}", line.name);
             return self.failed(event.line, &message);
         }
         self.returned(event, line, &outcome)
@@ -448,7 +465,11 @@ impl<'a> Runner<'a> {
             }
             None => "none".into(),
         };
-        format!("\nscript packet: {} {}\nactual packet: {actual}", when.text(), event.text.trim_start_matches(['>', ' ']))
+        format!(
+            "\nscript packet: {} {}\nactual packet: {actual}",
+            when.text(),
+            event.text.trim_start_matches(['>', ' '])
+        )
     }
 
     fn current_peer(&self) -> Option<u16> {
@@ -495,7 +516,13 @@ impl<'a> Runner<'a> {
     }
 
     /// Takes further segments as long as what was seen is shorter than its line.
-    fn gather(&mut self, part: &TcpPart, seen: &mut Observed, at: Option<usize>, until: i64) -> Result<(), String> {
+    fn gather(
+        &mut self,
+        part: &TcpPart,
+        seen: &mut Observed,
+        at: Option<usize>,
+        until: i64,
+    ) -> Result<(), String> {
         let Body::Tcp(first) = &seen.body else { return Ok(()) };
         let first_len = first.len;
         let mut whole = first.clone();
@@ -513,7 +540,9 @@ impl<'a> Runner<'a> {
 
     /// A SYN tells the stack's initial number; any segment tells what the script calls its timestamp.
     fn learn(&mut self, part: &TcpPart, seen: &Observed, at: Option<usize>) {
-        let (Body::Tcp(tcp), Some(flow)) = (&seen.body, at.and_then(|at| self.flows.get_mut(at))) else { return };
+        let (Body::Tcp(tcp), Some(flow)) = (&seen.body, at.and_then(|at| self.flows.get_mut(at))) else {
+            return;
+        };
         if part.flags.contains(Flags::SYN) && tcp.flags.contains(Flags::SYN) {
             flow.learn(tcp.seq, part.seq);
         }
@@ -537,7 +566,10 @@ impl<'a> Runner<'a> {
             Ok(Some((seen, at))) => {
                 let flow = at.and_then(|at| self.flows.get(at));
                 let shown = format!("{} {}", seconds(seen.at), seen.show(flow));
-                self.failed(line, &format!("a packet is left at the end of the script\nactual packet: {shown}"))
+                self.failed(
+                    line,
+                    &format!("a packet is left at the end of the script\nactual packet: {shown}"),
+                )
             }
             Err(message) => self.failed(line, &message),
         }

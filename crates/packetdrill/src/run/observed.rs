@@ -21,9 +21,17 @@ pub(super) struct Observed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Body {
     Tcp(Tcp),
-    Udp { src: u16, dst: u16, len: u32 },
+    Udp {
+        src: u16,
+        dst: u16,
+        len: u32,
+    },
     /// Type, code, the four bytes after the checksum.
-    Icmp { kind: u8, code: u8, rest: [u8; 4] },
+    Icmp {
+        kind: u8,
+        code: u8,
+        rest: [u8; 4],
+    },
     /// A protocol that no script can name.
     Other(u8),
 }
@@ -81,7 +89,9 @@ impl Observed {
                 dst: u16::from_be_bytes([d0, d1]),
                 len: u32::from(u16::from_be_bytes([l0, l1])).saturating_sub(8),
             },
-            (1 | 58, &[kind, code, _, _, r0, r1, r2, r3, ..]) => Body::Icmp { kind, code, rest: [r0, r1, r2, r3] },
+            (1 | 58, &[kind, code, _, _, r0, r1, r2, r3, ..]) => {
+                Body::Icmp { kind, code, rest: [r0, r1, r2, r3] }
+            }
             (other, _) => Body::Other(other),
         };
         Ok(Self { at, src, dst, ttl, tos, flow_label, body })
@@ -145,7 +155,8 @@ impl Tcp {
 
     fn show(&self, flow: Option<&Flow>) -> String {
         let seq = flow.map_or(self.seq, |flow| flow.local_in_script(self.seq));
-        let mut text = format!("{} {seq}:{}({})", flag_text(self.flags), seq.wrapping_add(self.len), self.len);
+        let mut text =
+            format!("{} {seq}:{}({})", flag_text(self.flags), seq.wrapping_add(self.len), self.len);
         let ack = Flow::remote_in_script(self.ack);
         let _ = if self.flags.contains(tcp::Flags::ACK) { write!(text, " ack {ack}") } else { Ok(()) };
         let _ = write!(text, " win {}", self.window);
@@ -171,7 +182,8 @@ pub(super) fn flag_text(flags: tcp::Flags) -> String {
         (F::CWR, 'W'),
         (F::AE, 'A'),
     ];
-    let text: String = letters.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, letter)| letter).collect();
+    let text: String =
+        letters.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, letter)| letter).collect();
     if text.is_empty() { "-".into() } else { text }
 }
 

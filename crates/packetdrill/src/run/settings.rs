@@ -174,7 +174,9 @@ impl Settings {
             "strict_segments" => self.strict_segments = switch(name, value)?,
             "strict_tail" => self.strict_tail = switch(name, value)?,
             "define" => {
-                let (key, text) = value.split_once('=').ok_or_else(|| format!("--define takes NAME=VALUE, not '{value}'"))?;
+                let (key, text) = value
+                    .split_once('=')
+                    .ok_or_else(|| format!("--define takes NAME=VALUE, not '{value}'"))?;
                 self.defines.insert(key.to_owned(), text.to_owned());
             }
             _ if IGNORED.contains(&name) => {}

@@ -66,9 +66,10 @@ impl<'a> Cursor<'a> {
     pub(super) fn skip(&mut self) {
         loop {
             let rest = self.rest();
-            let line_start = self.text.get(..self.pos).is_none_or(|before| {
-                before.rsplit('\n').next().unwrap_or_default().trim().is_empty()
-            });
+            let line_start = self
+                .text
+                .get(..self.pos)
+                .is_none_or(|before| before.rsplit('\n').next().unwrap_or_default().trim().is_empty());
             if rest.starts_with(char::is_whitespace) {
                 self.bump();
             } else if rest.starts_with("//") || line_start && rest.starts_with('#') {
@@ -142,7 +143,9 @@ impl<'a> Cursor<'a> {
     /// Everything up to `end`, which is taken too.
     pub(super) fn until(&mut self, end: &str, what: &str) -> Parsed<&'a str> {
         let rest = self.rest();
-        let Some(at) = rest.find(end) else { return Err(self.expected(&format!("'{end}' at the end of {what}"))) };
+        let Some(at) = rest.find(end) else {
+            return Err(self.expected(&format!("'{end}' at the end of {what}")));
+        };
         self.advance(at + end.len());
         Ok(rest.get(..at).unwrap_or_default())
     }
@@ -154,7 +157,8 @@ impl<'a> Cursor<'a> {
         if let Some(value) = self.defines.get(word) {
             let value = value.clone();
             self.advance(word.len());
-            return parse_number(&value).ok_or_else(|| self.error(&format!("{what} expected, but {word} is '{value}'")));
+            return parse_number(&value)
+                .ok_or_else(|| self.error(&format!("{what} expected, but {word} is '{value}'")));
         }
         match parse_number(word) {
             Some(value) => {

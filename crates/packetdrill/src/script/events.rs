@@ -102,7 +102,8 @@ fn time(cursor: &mut Cursor<'_>) -> Parsed<Time> {
     }
     let relative = cursor.eat("+");
     let from = cursor.seconds().map_err(|mut error| {
-        error.message = error.message.replace("a time in seconds", "a time ('0.1', '+.1', '*') at the start of an event");
+        error.message =
+            error.message.replace("a time in seconds", "a time ('0.1', '+.1', '*') at the start of an event");
         error
     })?;
     if cursor.rest().starts_with("...") {

@@ -135,7 +135,9 @@ pub(super) fn packet(cursor: &mut Cursor<'_>, inbound: bool) -> Parsed<Packet> {
     for outer in ["ipv4", "ipv6", "gre", "mpls"] {
         cursor.skip();
         if cursor.peek_word() == outer {
-            return Err(cursor.unsupported(&format!("an outer header ('{outer} ...') is not known to this runner")));
+            return Err(
+                cursor.unsupported(&format!("an outer header ('{outer} ...') is not known to this runner"))
+            );
         }
     }
     let ports = ports(cursor)?;
@@ -244,7 +246,8 @@ fn span(cursor: &mut Cursor<'_>) -> Parsed<(u32, u32)> {
 fn tcp(cursor: &mut Cursor<'_>, inbound: bool) -> Parsed<TcpPart> {
     let flags = flags(cursor)?;
     let (seq, len) = span(cursor)?;
-    let mut part = TcpPart { flags, seq, len, ack: None, win: None, urg: None, options: Options::List(Vec::new()) };
+    let mut part =
+        TcpPart { flags, seq, len, ack: None, win: None, urg: None, options: Options::List(Vec::new()) };
     loop {
         cursor.skip_blanks();
         match cursor.peek_word() {

@@ -41,8 +41,12 @@ fn options_commands_and_comments_stand_around_events() {
          # from the start\n0 close(3) = 0 // why\n`tidy\nup`\n",
     )
     .unwrap();
-    let options: Vec<_> = script.options.iter().map(|o| (o.line, o.name.as_str(), o.value.as_str())).collect();
-    assert_eq!(options, [(2, "tolerance_usecs", "14000"), (3, "ip_version", "ipv4"), (4, "define", "NAME=5")]);
+    let options: Vec<_> =
+        script.options.iter().map(|o| (o.line, o.name.as_str(), o.value.as_str())).collect();
+    assert_eq!(
+        options,
+        [(2, "tolerance_usecs", "14000"), (3, "ip_version", "ipv4"), (4, "define", "NAME=5")]
+    );
     assert_eq!(script.setup, Some((5, "./set up".into())));
     assert_eq!(script.cleanup, Some((10, "tidy\nup".into())));
     assert_eq!(script.events.len(), 1);
@@ -78,7 +82,8 @@ fn segments_have_flags_numbers_and_options() {
         panic!()
     };
     let all = segment("0 > FPR.UEWA 1:1001(1000) ack 5 win 9 urg 3 <...>");
-    let flags = Flags::FIN | Flags::PSH | Flags::RST | Flags::ACK | Flags::URG | Flags::ECE | Flags::CWR | Flags::AE;
+    let flags =
+        Flags::FIN | Flags::PSH | Flags::RST | Flags::ACK | Flags::URG | Flags::ECE | Flags::CWR | Flags::AE;
     assert_eq!((all.flags, all.len, all.ack, all.win, all.urg), (flags, 1000, Some(5), Some(9), Some(3)));
     assert_eq!(all.options, Options::Any);
     assert_eq!(segment("0 > - 1:1(0)").flags, Flags::empty());
@@ -114,7 +119,10 @@ fn icmp_and_udp_have_their_own_form() {
     let text = "0 < icmp unreachable frag_needed mtu 1200 [1:1001(1000)]\n0 < icmp unreachable CODE [1:1(0)]\n0 < udp (50)\n";
     let events = Script::parse("x", text, &defines).unwrap().events;
     let Action::Inject(Packet { transport: Transport::Icmp(icmp), .. }) = &events[0].action else { panic!() };
-    assert_eq!((icmp.kind.as_str(), icmp.code.as_str(), icmp.mtu), ("unreachable", "frag_needed", Some(1200)));
+    assert_eq!(
+        (icmp.kind.as_str(), icmp.code.as_str(), icmp.mtu),
+        ("unreachable", "frag_needed", Some(1200))
+    );
     assert_eq!(icmp.quoted, Some(Quoted { seq: 1, len: 1000 }));
     let Action::Inject(Packet { transport: Transport::Icmp(icmp), .. }) = &events[1].action else { panic!() };
     assert_eq!(icmp.code, "host_unreachable");
@@ -135,13 +143,16 @@ fn arguments_are_numbers_flags_text_lists_structs_and_blanks() {
         call("0 read(3, NULL, 0x10) = -1 EFAULT (Bad address)").want,
         Want::Error(libc::EFAULT, "EFAULT".into())
     );
-    let message = call("0 recvmsg(4, {msg_name(...)=..., msg_iov(1)=[{..., 1000}], msg_flags=0}, MSG_PEEK) = ...");
+    let message =
+        call("0 recvmsg(4, {msg_name(...)=..., msg_iov(1)=[{..., 1000}], msg_flags=0}, MSG_PEEK) = ...");
     let Expr::Struct(fields) = &message.args[1] else { panic!() };
     assert_eq!((fields[0].name.as_str(), &fields[0].count), ("msg_name", &Some(Expr::Ellipsis)));
     let unnamed = Field { name: String::new(), count: None, value: Expr::Ellipsis };
     let Expr::List(pieces) = &fields[1].value else { panic!() };
     assert_eq!(pieces[0], Expr::Struct(vec![unnamed.clone(), Field { value: Expr::Int(1000), ..unnamed }]));
-    let bind = call("0 bind(3, {sa_family = AF_INET, sin_port = htons(8080), sin_addr = inet_addr(\"1.2.3.4\")}, 16) = 0");
+    let bind = call(
+        "0 bind(3, {sa_family = AF_INET, sin_port = htons(8080), sin_addr = inet_addr(\"1.2.3.4\")}, 16) = 0",
+    );
     let Expr::Struct(fields) = &bind.args[1] else { panic!() };
     assert_eq!(fields[2].value, Expr::Apply("inet_addr".into(), vec![Expr::Text("1.2.3.4".into())]));
     assert_eq!(message.want, Want::Any);
@@ -161,15 +172,30 @@ fn a_define_stands_for_its_value() {
 #[test]
 fn a_problem_names_the_line_what_was_expected_and_what_is_there() {
     let cases = [
-        ("0 close(3) = 0\n0 > X 1:1(0)", "x.pkt:2: TCP flags (of 'SFRP.UEWA', or '-' for none) expected, found 'X 1:1(0)'"),
+        (
+            "0 close(3) = 0\n0 > X 1:1(0)",
+            "x.pkt:2: TCP flags (of 'SFRP.UEWA', or '-' for none) expected, found 'X 1:1(0)'",
+        ),
         ("\n\n0 > . 1:11(9) ack 1", "x.pkt:3: 1:11 are 10 bytes, not 9"),
         ("0 > . 1:1(0)", "x.pkt:1: the flag '.' and 'ack NUMBER' belong together"),
-        ("0 < . 1:1(0) ack 1 <...>", "x.pkt:1: a segment that is injected needs its options in full, not <...>"),
+        (
+            "0 < . 1:1(0) ack 1 <...>",
+            "x.pkt:1: a segment that is injected needs its options in full, not <...>",
+        ),
         ("0 close(3) = -1 EWHAT", "x.pkt:1: unknown error name 'EWHAT'"),
         ("0 close(3) 0", "x.pkt:1: '=' and the result of the call expected, found '0'"),
-        ("close(3) = 0", "x.pkt:1: a time ('0.1', '+.1', '*') at the start of an event expected, found 'close(3) = 0'"),
-        ("+.2~.3 close(3) = 0", "x.pkt:1: both ends of a range are absolute, or both are relative ('+.1~+.2')"),
-        ("0...1 > . 1:1(0) ack 1", "x.pkt:1: only a system call has a time when it begins and one when it returns"),
+        (
+            "close(3) = 0",
+            "x.pkt:1: a time ('0.1', '+.1', '*') at the start of an event expected, found 'close(3) = 0'",
+        ),
+        (
+            "+.2~.3 close(3) = 0",
+            "x.pkt:1: both ends of a range are absolute, or both are relative ('+.1~+.2')",
+        ),
+        (
+            "0...1 > . 1:1(0) ack 1",
+            "x.pkt:1: only a system call has a time when it begins and one when it returns",
+        ),
         ("0 < . 1:1(0) ack 1 win 70000", "x.pkt:1: 70000 is out of range for a window (0 to 65535)"),
         ("--=3\n0 `a`", "x.pkt:1: an option is --name=value, not '--=3'"),
         ("0 `a", "x.pkt:1: '`' at the end of a shell command expected, found 'a'"),
@@ -217,7 +243,10 @@ fn code_asserts_prints_and_assigns() {
     ] {
         assert_eq!(run(holds), Ok(vec![]), "{holds}");
     }
-    assert_eq!(run("print(tcpi_snd_cwnd)\nprint 'a', 1\nprint('cwnd=%d!' % tcpi_snd_cwnd)").unwrap(), ["10", "a 1", "cwnd=10!"]);
+    assert_eq!(
+        run("print(tcpi_snd_cwnd)\nprint 'a', 1\nprint('cwnd=%d!' % tcpi_snd_cwnd)").unwrap(),
+        ["10", "a 1", "cwnd=10!"]
+    );
     let failed = run("\nassert tcpi_snd_cwnd == 11, 'cwnd=%d' % tcpi_snd_cwnd").unwrap_err();
     let expected = "Failed(5, \"'assert tcpi_snd_cwnd == 11, 'cwnd=%d' % tcpi_snd_cwnd' does not hold (tcpi_snd_cwnd is 10): cwnd=10\")";
     assert_eq!(failed, expected);

@@ -21,9 +21,11 @@ mod pipe;
 mod poll;
 mod settings;
 mod socket;
+mod sysctl;
 
 pub use files::{Counter, Descriptors};
 pub use settings::Settings;
+pub use sysctl::SysctlError;
 
 use crate::call::{Call, Fd, Outcome};
 use files::Files;

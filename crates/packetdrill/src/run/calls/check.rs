@@ -27,7 +27,9 @@ fn result(want: &Want, outcome: &Outcome, descriptor: bool) -> Checked {
     let (fits, expected) = match want {
         Want::Any => (true, String::new()),
         // Which number a new descriptor has is the backend's business.
-        Want::Value(value) if descriptor && *value >= 0 => (outcome.result >= 0, format!("descriptor {value}")),
+        Want::Value(value) if descriptor && *value >= 0 => {
+            (outcome.result >= 0, format!("descriptor {value}"))
+        }
         Want::Value(value) => (*value == outcome.result, value.to_string()),
         Want::Error(number, name) => (outcome.result == -1 && outcome.errno == *number, format!("-1 {name}")),
     };
@@ -82,7 +84,11 @@ fn option(wanted: &Expr, len: &Expr, got: &[u8]) -> Checked {
         // A string ends at its first zero; the kernel fills the rest.
         let got = got.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = String::from_utf8_lossy(got);
-        return if got == text.as_bytes() { Ok(()) } else { Err(format!("expected \"{text}\", got \"{name}\"")) };
+        return if got == text.as_bytes() {
+            Ok(())
+        } else {
+            Err(format!("expected \"{text}\", got \"{name}\""))
+        };
     }
     if got.starts_with(&expected) || expected.starts_with(got) && !got.is_empty() {
         Ok(())
@@ -138,7 +144,9 @@ fn events(wanted: &Expr, got: &[crate::call::EpollEvent]) -> Checked {
     for (wanted, got) in wanted.iter().zip(got) {
         let wanted = epoll_event(wanted).map_err(|_| "an event is {events=..., fd=...}".to_owned())?;
         if wanted != *got {
-            let text = |event: &crate::call::EpollEvent| format!("{{events={:#x}, data={}}}", event.events, event.data);
+            let text = |event: &crate::call::EpollEvent| {
+                format!("{{events={:#x}, data={}}}", event.events, event.data)
+            };
             return Err(format!("event: expected {}, got {}", text(&wanted), text(got)));
         }
     }
@@ -162,9 +170,14 @@ fn message(wanted: &Expr, flags: i32, control: &[u8]) -> Checked {
 fn controls(wanted: &[Expr], got: &[u8]) -> Checked {
     let mut rest = got;
     for wanted in wanted {
-        let Expr::Struct(fields) = wanted else { return Err("a control message is {cmsg_level=..., ...}".into()) };
-        let Some((header, _)) = rest.split_at_checked(16) else { return Err("a control message is missing".into()) };
-        let int = |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
+        let Expr::Struct(fields) = wanted else {
+            return Err("a control message is {cmsg_level=..., ...}".into());
+        };
+        let Some((header, _)) = rest.split_at_checked(16) else {
+            return Err("a control message is missing".into());
+        };
+        let int =
+            |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
         let len = header.first_chunk::<8>().map_or(16, |len| usize::from_ne_bytes(*len));
         for (name, got) in [("cmsg_level", int(8)), ("cmsg_type", int(12))] {
             if let Some(Expr::Int(wanted)) = member(fields, name)

@@ -13,7 +13,12 @@ const LEVELS: [&[(&str, Operator)]; 6] = [
     &[("&", Operator::BitAnd)],
     &[("<<", Operator::ShiftLeft), (">>", Operator::ShiftRight)],
     &[("+", Operator::Add), ("-", Operator::Subtract)],
-    &[("*", Operator::Multiply), ("//", Operator::FloorDivide), ("/", Operator::Divide), ("%", Operator::Modulo)],
+    &[
+        ("*", Operator::Multiply),
+        ("//", Operator::FloorDivide),
+        ("/", Operator::Divide),
+        ("%", Operator::Modulo),
+    ],
 ];
 const COMPARISONS: [(&str, Operator); 6] = [
     ("==", Operator::Equal),
@@ -91,7 +96,9 @@ fn statement(text: &str, line: usize) -> Read<Option<Statement>> {
     } else {
         let name = reader.name();
         if name.is_empty() || reader.rest.trim_start().starts_with("==") || !reader.eat("=") {
-            return Err(format!("'{text}' is neither assert, print nor an assignment: this code is not evaluated"));
+            return Err(format!(
+                "'{text}' is neither assert, print nor an assignment: this code is not evaluated"
+            ));
         }
         Statement::Assign(name, reader.expression()?)
     };
@@ -174,7 +181,8 @@ impl Reader<'_> {
         let first = self.binary(0)?;
         let mut rest = Vec::new();
         while let Some((_, operator)) = COMPARISONS.into_iter().find(|(token, _)| {
-            let shift = (*token == "<" || *token == ">") && self.rest.trim_start().starts_with(&token.repeat(2));
+            let shift =
+                (*token == "<" || *token == ">") && self.rest.trim_start().starts_with(&token.repeat(2));
             !shift && self.eat(token)
         }) {
             rest.push((operator, self.binary(0)?));
