@@ -48,6 +48,7 @@ const DEMO_NOTES: &str = "\
 Examples:
   lastack demo
   lastack demo simultaneous --full
+  lastack demo w16                 a canonical exchange: close behind a zero window
   lastack demo graceful --format svg --output graceful.svg
   lastack demo lost-fin --format json | jq '.transitions[]'
   lastack demo abort --capture abort.pcapng
@@ -61,7 +62,7 @@ JSON, version 1 (times in microseconds of virtual time; step: the number in the 
   steps:       number, time_us, side (A, B or both), text
   transitions: time_us, side, connection (null for a listener), from, to, cause, initiator, step
   segments:    sent_us, arrived_us (null if lost), lost, from, to, connection, flags, seq, ack,
-               seq_relative, ack_relative, len, window (not scaled), retransmission, step
+               seq_relative, ack_relative, forged, len, window (not scaled), retransmission, step
   calls:       time_us, side, connection, text, result, step";
 
 /// Draw how a connection ends.
@@ -71,9 +72,12 @@ JSON, version 1 (times in microseconds of virtual time; step: the number in the 
 #[derive(Debug, Parser)]
 #[command(after_help = DEMO_NOTES, after_long_help = format!("{DEMO_NOTES}\n\n{JSON_FIELDS}"))]
 pub struct Demo {
-    /// How the connection ends
+    /// How the connection ends; also w1 to w16 and tc1 to tc4, the canonical exchanges (see --list)
     #[arg(value_enum, default_value_t = Scenario::Graceful)]
     pub scenario: Scenario,
+    /// List every scenario with a sentence, and play none
+    #[arg(long)]
+    pub list: bool,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,

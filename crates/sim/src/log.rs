@@ -60,6 +60,10 @@ pub enum Op {
     Abort,
     /// `setsockopt()`, in words.
     SetOption(&'static str),
+    /// No call: the side falls silent for good.
+    PowerOff,
+    /// No call: the side crashes and is there again, knowing nothing.
+    Reboot,
 }
 
 /// What a call gave.

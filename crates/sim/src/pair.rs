@@ -6,7 +6,7 @@
 
 use crate::app::{Application, Io, Wait};
 use crate::link::{Fate, Link, Rule};
-use crate::log::{Log, Packet, Record, Side, What, note_transitions};
+use crate::log::{Call, Log, Op, Outcome, Packet, Record, Side, What, note_transitions};
 use lastack_core::wire::{Capabilities, PacketMeta};
 use lastack_core::{Config, Instant, Stack};
 use std::collections::BTreeMap;
@@ -133,6 +133,11 @@ impl Pair {
     /// A side falls silent for good: its stack neither sends nor receives, its applications stop, what is on its way to
     /// it is lost.
     pub fn power_off(&mut self, side: Side) {
+        self.fall_silent(side);
+        self.note(side, Op::PowerOff);
+    }
+
+    fn fall_silent(&mut self, side: Side) {
         self.off[side as usize] = true;
         self.seats.retain(|seat| seat.side != side);
         self.flying.retain(|_, index| self.log.packets.get(*index).is_some_and(|p| p.from == side));
@@ -140,13 +145,19 @@ impl Pair {
 
     /// A side crashes and is there again at once, knowing nothing of its connections; its applications are gone.
     pub fn reboot(&mut self, side: Side) {
-        self.power_off(side);
+        self.fall_silent(side);
         self.off[side as usize] = false;
+        self.note(side, Op::Reboot);
         // Another life has other numbers.
         self.seed[1] = self.seed[1].wrapping_add(1);
         let config = self.configs[side as usize].clone();
         let caps = Capabilities::plain(self.link.mtu);
         self.stacks[side as usize] = Stack::new(config, caps, side_seed(self.seed, side), self.now);
+    }
+
+    fn note(&mut self, side: Side, op: Op) {
+        let call = Call { op, outcome: Outcome::Done, local: None, remote: None };
+        self.log.records.push(Record { at: self.now, side, what: What::Call(call) });
     }
 
     /// Runs until nothing is left to happen, at most until `end`.

@@ -17,6 +17,8 @@ pub enum Act {
     Connect(SocketAddr),
     /// The same from this local address; it may be one that was used before.
     ConnectFrom(SocketAddr, SocketAddr),
+    /// Begin to connect, and go on without waiting for the outcome.
+    Begin(SocketAddr),
     /// Set an option of the connection, or of the listener while there is no connection; the words are for the log.
     Option(&'static str, TcpOption),
     /// Write so many bytes.
@@ -82,6 +84,10 @@ impl Script {
             Act::Accept => self.accept(io),
             Act::Connect(to) => self.connect(io, None, to),
             Act::ConnectFrom(from, to) => self.connect(io, Some(from), to),
+            Act::Begin(to) => {
+                self.connect(io, None, to);
+                Progress::Done
+            }
             Act::Option(words, option) => self.set_option(io, words, option),
             Act::ReadSlowly(step, pause) => self.read_slowly(io, step, pause),
             Act::Write(len) => self.write(io, len),

@@ -79,6 +79,8 @@ struct Segment {
     seq_relative: u32,
     /// Relative to the receiver's initial sequence number.
     ack_relative: Option<u32>,
+    /// No stack sent it: somebody else speaks in the sender's name.
+    forged: bool,
     /// Bytes of data.
     len: usize,
     /// The window field, not scaled.
@@ -169,6 +171,7 @@ fn segment(segment: &super::story::Segment, step: Option<usize>) -> Segment {
         ack: segment.ack,
         seq_relative: segment.relative_seq,
         ack_relative: segment.relative_ack,
+        forged: segment.forged,
         len: segment.len,
         window: segment.window,
         retransmission: segment.repeats.is_some(),

@@ -1,6 +1,7 @@
 //! `lastack demo`: plays a scenario between two stacks and draws it.
 
 pub mod capture;
+mod exchanges;
 pub mod json;
 pub mod rows;
 pub mod scenario;
@@ -18,6 +19,9 @@ use text::Look;
 
 /// Plays, draws and writes. The error is a line for the user.
 pub fn main(args: &Demo) -> Result<(), String> {
+    if args.list {
+        return output::write(args.output.as_deref(), &list());
+    }
     let scenario = args.scenario;
     if args.ascii && args.format != Format::Text {
         return Err("--ascii is for the text ladder only; leave it out, or use --format text".to_owned());
@@ -46,6 +50,11 @@ pub fn main(args: &Demo) -> Result<(), String> {
         Format::Svg => svg::draw(&story, scenario, args.full),
     };
     output::write(args.output.as_deref(), &drawing)
+}
+
+/// Every scenario with a sentence.
+fn list() -> String {
+    Scenario::all().iter().map(|s| format!("{:<13} {}\n", s.name(), s.summary())).collect()
 }
 
 #[cfg(test)]

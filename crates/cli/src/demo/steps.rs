@@ -30,8 +30,11 @@ enum Nature {
     Change,
     Repetition,
     Data,
+    Probe,
     Reflex,
     Duplicate,
+    Forgery,
+    Outage,
 }
 
 /// Numbers the steps of the end, links entries and segments to them, and describes them.
@@ -137,23 +140,44 @@ fn depart_step(
         return Some(step);
     }
     let segment = story.segments[index];
+    if segment.forged {
+        return new_step(story, entry, Nature::Forgery);
+    }
     if segment.repeats.is_some() {
         return new_step(story, entry, Nature::Repetition);
     }
     if segment.flags.contains(Flags::RST) {
         return new_step(story, entry, Nature::Reflex);
     }
-    if segment.len > 0 {
-        let goes_on = |&step: &usize| {
-            let step = &story.steps[step];
-            step.nature == Nature::Data && step.side == entry.side
-        };
-        let step = latest(story).filter(goes_on).or_else(|| new_step(story, entry, Nature::Data));
+    if segment.len > 0 || segment.flags.contains(Flags::FIN) {
+        let step = going_on(story, entry, Nature::Data);
         claim_write(story, i, entry, step);
         return step;
     }
+    if is_probe(story, index) {
+        return going_on(story, entry, Nature::Probe);
+    }
     // An acknowledgement that was delayed, or that answers data.
     latest(story)
+}
+
+/// The latest step if this side is at the same thing, else a new one.
+fn going_on(story: &mut Story, entry: Entry, nature: Nature) -> Option<usize> {
+    let goes_on = |&step: &usize| {
+        let step = &story.steps[step];
+        step.nature == nature && step.side == entry.side
+    };
+    latest(story).filter(goes_on).or_else(|| new_step(story, entry, nature))
+}
+
+/// An empty segment with a number that was sent before: it asks for an answer.
+fn is_probe(story: &Story, index: usize) -> bool {
+    let segment = &story.segments[index];
+    let own = |s: &&Segment| (s.from, s.connection) == (segment.from, segment.connection);
+    story.segments[..index]
+        .iter()
+        .filter(own)
+        .any(|s| s.seq.wrapping_add(s.occupies() as u32).wrapping_sub(segment.seq).cast_signed() > 0)
 }
 
 /// The call that wrote the data belongs to the step in which the data leaves.
@@ -188,7 +212,10 @@ fn same_numbers(old: &Segment, new: &Segment) -> bool {
 }
 
 /// A call that ends something is claimed by the change that follows it; others are told with the running step.
-fn call_step(story: &Story, last: &[Option<usize>; 2], i: usize, entry: Entry) -> Option<usize> {
+fn call_step(story: &mut Story, last: &[Option<usize>; 2], i: usize, entry: Entry) -> Option<usize> {
+    if matches!(entry.kind, Kind::Call(call) if matches!(call.op, Op::PowerOff | Op::Reboot)) {
+        return new_step(story, entry, Nature::Outage);
+    }
     let causes_change = story.entries.get(i + 1).is_some_and(|next| {
         next.side == entry.side && next.at == entry.at && matches!(next.kind, Kind::Transition(_))
     });
@@ -214,6 +241,9 @@ fn sentence(story: &Story, index: usize) -> String {
         Nature::Change => change_sentence(story, index),
         Nature::Repetition => repetition_sentence(story, index),
         Nature::Data => data_sentence(story, index),
+        Nature::Probe => probe_sentence(story, index),
+        Nature::Forgery => forgery_sentence(story, index),
+        Nature::Outage => outage_sentence(story, index),
         Nature::Reflex => {
             format!("{} has no record of the connection: it answers with a RST", subject(story, index))
         }
@@ -289,6 +319,15 @@ fn deed(socket: Socket, cause: Cause, both: bool) -> String {
         Cause::Fin => ("gets the FIN", "get the other's FIN"),
         Cause::FinAcked => ("gets the acknowledgement of its FIN", "get the acknowledgement of their FIN"),
         Cause::Reset => ("gets the RST", "get the RST"),
+        Cause::LingerZero => ("closes with linger 0", "close with linger 0"),
+        Cause::DataAfterClose => ("gets data that nobody can read any more", "get data that nobody can read"),
+        Cause::FinWait2Timeout => {
+            ("forgets the connection: nobody owns it, and FIN_WAIT_2 is over", "forget it")
+        }
+        Cause::RetransmissionTimeout | Cause::ZeroWindowTimeout | Cause::OrphanTimeout => {
+            ("gives the connection up: nobody owns it, and its patience is over", "give the connection up")
+        }
+        Cause::TimeWaitReuse => ("gets a new SYN, which ends TIME_WAIT", "get new SYNs, which end TIME_WAIT"),
         other => return format!("changes its state ({other})"),
     };
     (if both { two } else { one }).to_owned()
@@ -303,6 +342,8 @@ fn sent_phrase(step: &Step, cause: Cause, sent: &[&Segment]) -> Option<String> {
     } else if let Some(segment) = has(Flags::SYN) {
         let answer = segment.flags.contains(Flags::ACK);
         (segment, if answer { "; a SYN-ACK goes out" } else { "; its SYN goes out" }, "; their SYNs go out")
+    } else if let Some(segment) = sent.iter().find(|s| s.len > 0) {
+        (segment, "; data goes out, the FIN not yet", "; data goes out, the FINs not yet")
     } else if cause == Cause::Fin {
         (sent.first()?, " and acknowledges it", " and acknowledge it")
     } else {
@@ -356,13 +397,57 @@ fn data_sentence(story: &Story, index: usize) -> String {
         .sum();
     let on = sent.first().map_or(String::new(), |s| story.prefix(s.connection));
     let on = if on.is_empty() { on } else { format!(" on {}", on.trim_end()) };
+    let fin = sent.iter().any(|s| s.flags.contains(Flags::FIN));
+    if bytes == 0 {
+        return format!("{}'s FIN goes out{on}", subject(story, index));
+    }
     let mut text = format!("{} sends {bytes} bytes{on} in {segments}", subject(story, index));
+    if fin {
+        text += ", the last with its FIN";
+    }
     if read > 0 {
         let state = sent.first().map(|s| state_at(story, step.side.other(), s));
         let state = state.map_or(String::new(), |state| format!(", in {},", state.name()));
         text += &format!("; {}{state} reads {read}", step.side.other().name());
     }
     text
+}
+
+fn probe_sentence(story: &Story, index: usize) -> String {
+    let sent: Vec<_> = departures(story, index, story.steps[index].side).collect();
+    let (Some(first), Some(last)) = (sent.first(), sent.last()) else { return subject(story, index) };
+    if sent.len() == 1 {
+        return format!("{} asks whether the window is open", subject(story, index));
+    }
+    let times = format!("{} times", sent.len());
+    let over = time_text(last.sent.saturating_since(first.sent));
+    format!("{} asks {times} in {over} whether the window is open", subject(story, index))
+}
+
+fn forgery_sentence(story: &Story, index: usize) -> String {
+    let step = &story.steps[index];
+    let Some(segment) = departures(story, index, step.side).next() else { return subject(story, index) };
+    let what = segment.flag_names();
+    let mut text =
+        format!("A stranger sends {what} seq {} in {}'s name", segment.relative_seq, step.side.name());
+    let victim = step.side.other();
+    if let Some(answer) = departures(story, index, victim).next() {
+        text += &format!(
+            "; {}, in {}, only says what it expects",
+            victim.name(),
+            state_at(story, victim, answer).name()
+        );
+    }
+    text
+}
+
+fn outage_sentence(story: &Story, index: usize) -> String {
+    let reboots = story
+        .entries
+        .iter()
+        .any(|e| e.step == Some(index) && matches!(e.kind, Kind::Call(call) if call.op == Op::Reboot));
+    let what = if reboots { "crashes and starts again, knowing nothing" } else { "falls silent for good" };
+    format!("{} {what}", subject(story, index))
 }
 
 /// The state of a side when a segment left the other one.

@@ -38,6 +38,8 @@ pub struct Segment {
     pub relative_seq: u32,
     /// Acknowledgement number from the receiver's initial sequence number.
     pub relative_ack: Option<u32>,
+    /// No stack sent it: somebody else speaks in the sender's name.
+    pub forged: bool,
     /// Bytes of data.
     pub len: usize,
     /// The window field, not scaled.
@@ -50,7 +52,7 @@ pub struct Segment {
 
 impl Segment {
     /// What it adds to the sequence numbers: data, and one each for SYN and FIN.
-    fn occupies(&self) -> usize {
+    pub(super) fn occupies(&self) -> usize {
         self.len + usize::from(self.flags.contains(Flags::SYN)) + usize::from(self.flags.contains(Flags::FIN))
     }
 
@@ -61,12 +63,17 @@ impl Segment {
 
     /// Flags and relative numbers in a line.
     pub fn label(&self) -> String {
-        let mut label = format!("{} seq {}", self.flag_names(), self.relative_seq);
+        // A FIN pushes by itself, and the label has to fit.
+        let flags = if self.flags.contains(Flags::FIN) { self.flags - Flags::PSH } else { self.flags };
+        let mut label = format!("{} seq {}", flag_names(flags), self.relative_seq);
         if let Some(ack) = self.relative_ack {
             label += &format!(" ack {ack}");
         }
         if self.len > 0 {
             label += &format!(" len {}", self.len);
+        }
+        if self.forged {
+            label += " (forged)";
         }
         label
     }
@@ -185,7 +192,7 @@ impl Story {
             let Some((ip, tcp)) = segment_of(&packet.bytes) else { continue };
             let ends = [SocketAddr::new(ip.src(), tcp.src_port), SocketAddr::new(ip.dst(), tcp.dst_port)];
             let connection = self.connection(packet.from, ends[0], ends[1]);
-            if tcp.flags.contains(Flags::SYN) {
+            if tcp.flags.contains(Flags::SYN) && !packet.by_hand {
                 initial.entry((connection, packet.from)).or_insert(tcp.seq.0);
             }
             let relative = |side: Side, number: u32| {
@@ -202,6 +209,7 @@ impl Story {
                 ack,
                 relative_seq: relative(packet.from, tcp.seq.0),
                 relative_ack: ack.map(|ack| relative(packet.from.other(), ack)),
+                forged: packet.by_hand,
                 len: tcp.payload.len(),
                 window: tcp.window,
                 repeats: None,
@@ -255,10 +263,14 @@ impl Story {
 
     /// The first call that ends something which is not over yet.
     fn find_end(&self) -> usize {
-        let ends = |i: usize, entry: &Entry| {
-            let Kind::Call(call) = entry.kind else { return false };
-            matches!(call.op, Op::Close | Op::CloseListener | Op::Shutdown(_) | Op::Abort)
-                && self.state_before(entry.side, entry.socket, i) != State::Closed
+        let ends = |i: usize, entry: &Entry| match entry.kind {
+            Kind::Call(call) => {
+                matches!(call.op, Op::PowerOff | Op::Reboot)
+                    || matches!(call.op, Op::Close | Op::CloseListener | Op::Shutdown(_) | Op::Abort)
+                        && self.state_before(entry.side, entry.socket, i) != State::Closed
+            }
+            Kind::Depart(segment) => self.segments[segment].forged,
+            Kind::Transition(_) | Kind::Arrive(_) => false,
         };
         self.entries.iter().enumerate().position(|(i, entry)| ends(i, entry)).unwrap_or(0)
     }
@@ -341,10 +353,17 @@ pub fn call_text(call: &Call, arrow: &str) -> String {
         Op::CloseListener => "close listener",
         Op::Abort => "abort",
         Op::SetOption(words) => words,
+        Op::PowerOff => "falls silent",
+        Op::Reboot => "crashes, restarts",
     };
     match call.outcome {
         Outcome::Started => format!("{name}()"),
-        Outcome::Done if matches!(call.op, Op::Shutdown(_) | Op::CloseListener | Op::SetOption(_)) => {
+        Outcome::Done
+            if matches!(
+                call.op,
+                Op::Shutdown(_) | Op::CloseListener | Op::SetOption(_) | Op::PowerOff | Op::Reboot
+            ) =>
+        {
             name.to_owned()
         }
         Outcome::Done if matches!(call.op, Op::Connect | Op::Accept) => format!("{name} {arrow} ok"),

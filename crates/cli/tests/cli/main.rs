@@ -2,6 +2,7 @@
 
 mod bestiary;
 mod demo;
+mod exchanges;
 mod run;
 mod support;
 mod usage;
