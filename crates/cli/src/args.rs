@@ -48,7 +48,7 @@ const DEMO_NOTES: &str = "\
 Examples:
   lastack demo
   lastack demo simultaneous --full
-  lastack demo w16                 a canonical exchange: close behind a zero window
+  lastack demo w16 --why           a canonical exchange: close behind a zero window
   lastack demo graceful --format svg --output graceful.svg
   lastack demo lost-fin --format json | jq '.transitions[]'
   lastack demo abort --capture abort.pcapng
@@ -63,7 +63,8 @@ JSON, version 1 (times in microseconds of virtual time; step: the number in the 
   transitions: time_us, side, connection (null for a listener), from, to, cause, initiator, step
   segments:    sent_us, arrived_us (null if lost), lost, from, to, connection, flags, seq, ack,
                seq_relative, ack_relative, forged, len, window (not scaled), retransmission, step
-  calls:       time_us, side, connection, text, result, step";
+  calls:       time_us, side, connection, text, result, step
+  waits:       time_us, side, text (what a side says in a wait of a second or more)";
 
 /// Draw how a connection ends.
 ///
@@ -90,6 +91,9 @@ pub struct Demo {
     /// Draw the opening of the connection too (text and svg; json always has it)
     #[arg(long)]
     pub full: bool,
+    /// Say below the text what each side waited for in every wait of a second or more, and what would end it
+    #[arg(long)]
+    pub why: bool,
     /// Draw the text with ASCII characters only
     #[arg(long)]
     pub ascii: bool,

@@ -37,7 +37,7 @@ pub mod script;
 
 pub use app::{Application, Io, Wait};
 pub use link::{Fate, Faults, Link, Rule};
-pub use log::{Call, Log, Op, Outcome, Packet, Record, Side, What};
+pub use log::{Call, Log, Op, Outcome, Packet, Record, Side, Waiting, What};
 pub use packet::{Sent, segment_of};
 pub use pair::{Pair, Stalled};
 pub use peer::Peer;

@@ -2,7 +2,7 @@
 
 use crate::packet::{self, Sent};
 use lastack_core::wire::PacketMeta;
-use lastack_core::{Error, Instant, Shutdown, Stack, State, TransitionEvent};
+use lastack_core::{Error, Instant, Shutdown, Stack, State, TransitionEvent, Why};
 use std::net::SocketAddr;
 
 /// One of the two ends.
@@ -140,6 +140,19 @@ pub struct Log {
     pub records: Vec<Record>,
     /// Every packet, in the order of sending. Indices in [`What`] point here.
     pub packets: Vec<Packet>,
+    /// What the stacks said in long waits, if [`Pair::explain`](crate::Pair::explain) was called.
+    pub waits: Vec<Waiting>,
+}
+
+/// What a stack says about a connection in the middle of a wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// When it was asked.
+    pub at: Instant,
+    /// Which side.
+    pub side: Side,
+    /// Why the connection is still there.
+    pub why: Why,
 }
 
 impl Log {

@@ -6,7 +6,7 @@
 
 use crate::app::{Application, Io, Wait};
 use crate::link::{Fate, Link, Rule};
-use crate::log::{Call, Log, Op, Outcome, Packet, Record, Side, What, note_transitions};
+use crate::log::{Call, Log, Op, Outcome, Packet, Record, Side, Waiting, What, note_transitions};
 use lastack_core::wire::{Capabilities, PacketMeta};
 use lastack_core::{Config, Instant, Stack};
 use std::collections::BTreeMap;
@@ -54,6 +54,8 @@ pub struct Pair {
     serial: u64,
     incidents: BTreeMap<(Instant, u64), Incident>,
     seats: Vec<Seat>,
+    /// Waits from this length on are explained.
+    explain: Option<Duration>,
     log: Log,
     frame: Vec<u8>,
 }
@@ -82,6 +84,7 @@ impl Pair {
             serial: 0,
             incidents: BTreeMap::new(),
             seats: Vec::new(),
+            explain: None,
             log: Log::default(),
         }
     }
@@ -117,6 +120,32 @@ impl Pair {
     /// Gives a side one more application. Applications of one side are resumed in the order of this call.
     pub fn spawn(&mut self, side: Side, application: Box<dyn Application>) {
         self.seats.push(Seat { side, wait: Wait::Event, application });
+    }
+
+    /// Asks the stacks, in each wait that lasts so long, why their connections are still there; the answers are in
+    /// [`Log::waits`].
+    pub fn explain(&mut self, wait: Duration) {
+        self.explain = Some(wait);
+    }
+
+    /// Nothing happens until `next`: two thirds of the way there, the stacks are asked what they wait for.
+    fn ask_why(&mut self, next: Instant) {
+        let wait = next.saturating_since(self.now);
+        if self.explain.is_none_or(|explain| wait < explain) {
+            return;
+        }
+        let at = self.now + wait * 2 / 3;
+        for side in Side::BOTH.into_iter().filter(|side| !self.off[*side as usize]) {
+            let mut ids: Vec<_> = self.log.transitions(side).map(|(_, event)| event.id).collect();
+            ids.sort();
+            ids.dedup();
+            // A copy: to be asked must not change what happens.
+            let mut stack = self.stacks[side as usize].clone();
+            let answers = ids.into_iter().filter_map(|id| stack.why(at, id));
+            // A listener waits for ever by its nature.
+            let answers = answers.filter(|why| why.remote.port() != 0);
+            self.log.waits.extend(answers.map(|why| Waiting { at, side, why }));
+        }
     }
 
     /// Lets something happen at a time: a crash, a segment written by hand.
@@ -173,6 +202,7 @@ impl Pair {
             if rounds > ROUNDS_AT_ONE_INSTANT {
                 return Err(Stalled { at: self.now });
             }
+            self.ask_why(next);
             self.now = next.max(self.now);
             self.step();
         }

@@ -27,6 +27,17 @@ struct Document<'a> {
     segments: Vec<Segment>,
     /// Every call of the two applications, in order.
     calls: Vec<Call>,
+    /// What each side waited for in long waits of the end.
+    waits: Vec<Waiting>,
+}
+
+#[derive(Serialize)]
+struct Waiting {
+    /// When the stack was asked.
+    time_us: u64,
+    side: &'static str,
+    /// What it waits for, who has to act, and what ends it.
+    text: String,
 }
 
 #[derive(Serialize)]
@@ -116,6 +127,7 @@ pub fn draw(story: &Story, scenario: Scenario) -> serde_json::Result<String> {
         transitions: Vec::new(),
         segments: story.segments.iter().map(|s| segment(s, number(s.step))).collect(),
         calls: Vec::new(),
+        waits: story.waits.iter().map(waiting).collect(),
     };
     for (i, c) in story.connections.iter().enumerate() {
         document.connections.push(Connection { number: i + 1, a: c.a.to_string(), b: c.b.to_string() });
@@ -155,6 +167,11 @@ pub fn draw(story: &Story, scenario: Scenario) -> serde_json::Result<String> {
         }
     }
     serde_json::to_string_pretty(&document).map(|text| text + "\n")
+}
+
+fn waiting(waiting: &lastack_sim::Waiting) -> Waiting {
+    let (time_us, side) = (waiting.at.as_micros(), waiting.side.name());
+    Waiting { time_us, side, text: waiting.why.to_string() }
 }
 
 fn segment(segment: &super::story::Segment, step: Option<usize>) -> Segment {

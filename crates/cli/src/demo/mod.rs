@@ -26,6 +26,9 @@ pub fn main(args: &Demo) -> Result<(), String> {
     if args.ascii && args.format != Format::Text {
         return Err("--ascii is for the text ladder only; leave it out, or use --format text".to_owned());
     }
+    if args.why && args.format != Format::Text {
+        return Err("--why is for the text ladder; JSON has it always, the figure never".to_owned());
+    }
     let log = scenario
         .play()
         .map_err(|stalled| format!("{stalled}, in '{}'; please report this as a bug", scenario.name()))?;
@@ -41,6 +44,7 @@ pub fn main(args: &Demo) -> Result<(), String> {
                 ascii: args.ascii || to_screen && output::ascii_only(),
                 colour: to_screen && output::colour(),
                 full: args.full,
+                why: args.why,
             };
             text::draw(&story, scenario, look)
         }

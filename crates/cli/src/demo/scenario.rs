@@ -27,6 +27,8 @@ pub const RESPONSE: usize = 300;
 pub const END: Instant = Instant::from_millis(100);
 /// How long B takes before it closes as well. Longer than the 40 ms that an acknowledgement may be delayed.
 pub const LATER: Duration = Duration::from_millis(60);
+/// A wait from this length on is worth an explanation.
+const LONG: Duration = Duration::from_secs(1);
 /// No scenario lasts so long: the longest waits are TIME_WAIT and a few time-outs.
 const LIMIT: Instant = Instant::from_secs(3600);
 /// Any fixed value would do; it decides ports and initial sequence numbers.
@@ -345,6 +347,7 @@ impl Scenario {
         let cast = (self.part().cast)();
         let link = Link { mtu: MTU, delay: DELAY, rule: cast.rule };
         let mut pair = Pair::new(ADDRESSES.map(config), link, SEED);
+        pair.explain(LONG);
         for (side, acts) in cast.programs {
             pair.spawn(side, Box::new(Script::new(acts)));
         }

@@ -4,7 +4,7 @@ use super::steps::{self, Step};
 use lastack_core::wire::tcp::Flags;
 use lastack_core::{Cause, Error, Initiator, Instant, Shutdown, State};
 use lastack_sim::packet::{flag_names, segment_of};
-use lastack_sim::{Call, Log, Op, Outcome, Packet, Side, What};
+use lastack_sim::{Call, Log, Op, Outcome, Packet, Side, Waiting, What};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -140,6 +140,8 @@ pub struct Story {
     pub entries: Vec<Entry>,
     /// The steps of the end.
     pub steps: Vec<Step>,
+    /// What the stacks said in long waits of the end, where it was not what they had said before.
+    pub waits: Vec<Waiting>,
     /// Index of the first entry of the end: the first call that ends something, or 0.
     pub end: usize,
 }
@@ -152,6 +154,7 @@ impl Story {
             segments: Vec::new(),
             entries: Vec::new(),
             steps: Vec::new(),
+            waits: Vec::new(),
             end: 0,
         };
         let index = story.add_segments(&log.packets);
@@ -180,8 +183,21 @@ impl Story {
             story.entries.push(Entry { at: record.at, side: record.side, socket, kind, step: None });
         }
         story.end = story.find_end();
+        story.add_waits(&log.waits);
         steps::recognise(&mut story);
         story
+    }
+
+    /// Takes over what is new in the answers: the same wait, a little later, is told once.
+    fn add_waits(&mut self, waits: &[Waiting]) {
+        let begin = self.entries.get(self.end).map_or(Instant::ZERO, |entry| entry.at);
+        for waiting in waits.iter().filter(|waiting| waiting.at >= begin) {
+            let of = |w: &&Waiting| (w.side, w.why.id) == (waiting.side, waiting.why.id);
+            let kind = |w: &Waiting| (w.why.state, std::mem::discriminant(&w.why.waits_for));
+            if self.waits.iter().rev().find(of).is_none_or(|before| kind(before) != kind(waiting)) {
+                self.waits.push(*waiting);
+            }
+        }
     }
 
     /// Decodes the packets; gives the index of the segment for the index of its packet.

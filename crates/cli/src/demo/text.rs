@@ -34,6 +34,8 @@ pub struct Look {
     pub colour: bool,
     /// The opening too.
     pub full: bool,
+    /// What the stacks say in long waits.
+    pub why: bool,
 }
 
 struct Glyphs {
@@ -374,7 +376,22 @@ impl Ladder<'_> {
             }
         }
         self.lines.push(Vec::new());
+        if self.look.why {
+            self.waits();
+        }
         self.words(0, "seq and ack are relative to the initial sequence numbers; time is virtual.", DIM);
+    }
+
+    /// What each side waited for, where it was long.
+    fn waits(&mut self) {
+        let waits = self.story.waits.clone();
+        for waiting in waits {
+            let text = format!("{} at {}: {}", waiting.side.name(), seconds(waiting.at), waiting.why);
+            for (i, words) in wrap(&text, WIDTH - 5).into_iter().enumerate() {
+                self.words(if i == 0 { 1 } else { 5 }, &words, PLAIN);
+            }
+        }
+        self.lines.push(Vec::new());
     }
 
     fn words(&mut self, at: usize, text: &str, style: Style) {

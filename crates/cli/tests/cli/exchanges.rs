@@ -1,6 +1,7 @@
 //! The canonical exchanges: states, flags, numbers and times, as the RFCs and Linux have them.
 
 use crate::demo::{calls, has_flag, json, list, states, word};
+use crate::support::stdout;
 use serde_json::Value;
 
 /// The states from ESTABLISHED on.
@@ -278,4 +279,24 @@ fn tc4_abort_in_closing_resets_while_the_fin_has_not_left() {
     assert_eq!(count(&document, "A", "FIN"), 0);
     assert_eq!(segments(&document, 400), ["A RST,ACK 2049(0) ack 2"]);
     assert!(calls(&document, "B", 1).contains(&"read → ECONNRESET".to_owned()));
+}
+
+#[test]
+fn waits_say_who_has_to_act_and_what_ends_them() {
+    let waits = |scenario: &str, side: &str| -> Vec<String> {
+        let document = json(scenario);
+        let of = list(&document, "waits").iter().filter(|wait| wait["side"] == side);
+        of.map(|wait| word(wait, "text").to_owned()).collect()
+    };
+    let has = |texts: &[String], words: &[&str]| {
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert!(words.iter().all(|word| texts[0].contains(word)), "{words:?} in {texts:?}");
+    };
+    has(&waits("w12", "A"), &["FIN_WAIT_2", "the peer has to act", "FIN_WAIT_2 timed out"]);
+    has(&waits("w12", "B"), &["CLOSE_WAIT", "the application has to act", "no timer ends it"]);
+    has(&waits("w16", "A"), &["7952 bytes and our FIN wait for the peer's window", "the record goes in"]);
+    has(&waits("w16", "B"), &["2048 bytes wait to be read", "the application has to act"]);
+    let shown = stdout(&["demo", "w12", "--why"]);
+    assert!(shown.contains("the peer has not closed"), "{shown}");
+    assert!(!stdout(&["demo", "w12"]).contains("the peer has not closed"));
 }

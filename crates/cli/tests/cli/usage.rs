@@ -20,6 +20,7 @@ fn bad_usage_of_demo_is_status_2_and_one_line_with_the_right_form() {
     rejected(&["demo", "--formt", "svg"], 2, &["--formt", "did you mean '--format'?"]);
     rejected(&["demo", "--format", "xml"], 2, &["'xml'", "text, json, svg"]);
     rejected(&["demo", "--format", "svg", "--ascii"], 2, &["--ascii", "--format text"]);
+    rejected(&["demo", "--format", "json", "--why"], 2, &["--why"]);
     rejected(&["demo", "--output"], 2, &["--output", "needs a value"]);
     rejected(&["demo", "graceful", "abort"], 2, &["'abort'"]);
     rejected(&["frobnicate"], 2, &["'frobnicate'", "demo, bestiary, run and script"]);
