@@ -423,7 +423,8 @@ impl Stack {
             }),
             _ => self.act(h, |tcb, cx| {
                 tcb.shutdown(cx, read, write);
-                cx.signal(tcb, Ready::IN | Ready::OUT | Ready::RDHUP);
+                let hup = if tcb.is_shut_both() { Ready::HUP } else { Ready::empty() };
+                cx.signal(tcb, Ready::IN | Ready::OUT | Ready::RDHUP | hup);
                 Ok(())
             }),
         }

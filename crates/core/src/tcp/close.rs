@@ -89,6 +89,7 @@ impl Tcb {
             _ => {
                 self.error = Some(Error::ConnectionReset);
                 set_state(self, cx, State::Closed, cause, Initiator::Local);
+                cx.signal(self, Ready::ERR);
             }
         }
     }

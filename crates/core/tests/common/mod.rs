@@ -8,6 +8,7 @@ pub mod matrix;
 mod packet;
 mod pair;
 mod rig;
+pub mod schedule;
 mod start;
 
 pub use packet::{SegSpec, Sent, addresses, flags, icmp_error, seg};

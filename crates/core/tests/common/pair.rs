@@ -60,6 +60,8 @@ pub struct Pair {
     pub iss: [SeqNumber; 2],
     /// All that was sent: who, what; dropped packets too.
     pub log: Vec<Flying>,
+    /// Every packet with the side that it is for, while [`Pair::keep_packets`] is on.
+    packets: Option<Vec<(Side, Vec<u8>)>>,
     pub transitions: Vec<(Side, TransitionEvent)>,
     pub events: Vec<(Side, Event)>,
 }
@@ -87,6 +89,7 @@ impl Pair {
             counts: [0; 2],
             iss: [SeqNumber(0); 2],
             log: Vec::new(),
+            packets: None,
             transitions: Vec::new(),
             events: Vec::new(),
         }
@@ -190,6 +193,9 @@ impl Pair {
         }
         let flying = Flying { from, sent, index: self.counts[from as usize] };
         self.counts[from as usize] += 1;
+        if let Some(packets) = &mut self.packets {
+            packets.push((from.other(), packet.clone()));
+        }
         let fate = (self.rule)(&flying);
         self.log.push(flying);
         match fate {
@@ -201,6 +207,20 @@ impl Pair {
                 self.enter(at + more, from.other(), packet);
             }
         }
+    }
+
+    /// Keeps copies of the packets from now on, or forgets them.
+    pub fn keep_packets(&mut self, on: bool) {
+        self.packets = on.then(Vec::new);
+    }
+
+    pub fn take_packets(&mut self) -> Vec<(Side, Vec<u8>)> {
+        self.packets.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Puts a packet on the line that no stack has sent.
+    pub fn inject(&mut self, to: Side, packet: Vec<u8>) {
+        self.enter(self.now, to, packet);
     }
 
     fn enter(&mut self, at: Instant, to: Side, packet: Vec<u8>) {

@@ -4,5 +4,5 @@ mod endings;
 mod lab;
 mod publish;
 mod run;
-mod user;
 mod table;
+mod user;
