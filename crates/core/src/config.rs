@@ -139,6 +139,12 @@ pub struct TcpConfig {
     pub congestion: String,
     /// Segments of the initial window (RFC 6928). Default 10.
     pub initial_window: u32,
+    /// Begin with the initial window again after an idle RTO (`tcp_slow_start_after_idle`, RFC 5681 4.1). Default true.
+    pub slow_start_after_idle: bool,
+    /// Write and send as Linux does over a device without segmentation offload, where `Some` is `tcp_min_tso_segs`: PSH
+    /// on the last segment of each packet that Linux would have had split, a send buffer that counts its own records
+    /// and is filled by whole packets. It shows in nothing but these; for conformance tests. Default `None`.
+    pub segmentation_model: Option<u32>,
     /// Shortest delay of an ACK (`TCP_DELACK_MIN`, `TCP_ATO_MIN`). Default 40 ms; RFC 9293 allows up to 500 ms.
     pub delayed_ack: Duration,
     /// Idle time before the first keep-alive probe (`tcp_keepalive_time`). Default 7200 s.
@@ -222,6 +228,8 @@ impl Default for TcpConfig {
             send_buffer_max: 4 << 20,
             congestion: String::from("cubic"),
             initial_window: 10,
+            slow_start_after_idle: true,
+            segmentation_model: None,
             delayed_ack: Duration::from_millis(40),
             keepalive_time: Duration::from_secs(7200),
             keepalive_intvl: Duration::from_secs(75),

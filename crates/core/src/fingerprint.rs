@@ -192,6 +192,7 @@ impl Tcb {
             (mark.end - una, mark.push, mark.record).hash(h);
         }
         (marks.tail.saturating_sub(una), (una + u64::from(*max_window)).saturating_sub(marks.pushed)).hash(h);
+        ((marks.burst_end - *snd_nxt).max(0), marks.burst_pushes, marks.bursts).hash(h);
         marks.urgent.map(|seq| (seq - *snd_una).max(0)).hash(h);
         for sent in rtx.iter() {
             (sent.start - *snd_una, sent.end - *snd_una, sent.flags.bits()).hash(h);

@@ -399,6 +399,16 @@ impl Stack {
         self.act(h, |tcb, cx| tcb.write(cx, buf, flags))
     }
 
+    /// Ends a write that was made in pieces with [`SendFlags::MORE`]: what is queued is pushed.
+    pub fn tcp_push(&mut self, now: Instant, h: TcpHandle) {
+        self.set_now(now);
+        let _ = self.act(h, |tcb, cx| {
+            tcb.push_queued();
+            cx.want_output(tcb);
+            Ok(())
+        });
+    }
+
     /// Shuts directions down (`shutdown()`). Shutting the sending direction queues the FIN.
     ///
     /// # Errors

@@ -219,7 +219,8 @@ fn a_record_ends_its_segment() {
     // The congestion window is full; what follows waits, and would be joined.
     assert_eq!(rig.write(fd, 10_000), 10_000);
     for at in 0..10 {
-        rig.expect(if at < 9 { "." } else { "P." }, 1 + at * 1000, 1000, 1);
+        // Two packets of five segments, as Linux would have had them split.
+        rig.expect(if at % 5 < 4 { "." } else { "P." }, 1 + at * 1000, 1000, 1);
     }
     assert_eq!(rig.send(fd, 300, libc::MSG_EOR), 300);
     assert_eq!(rig.send(fd, 300, libc::MSG_EOR), 300);
@@ -353,4 +354,47 @@ fn splice_moves_between_socket_and_pipe() {
     assert_eq!(rig.read(reader, 5000), 600);
     assert_eq!(rig.close(writer), 0);
     assert_eq!(rig.read(reader, 5000), 0);
+}
+
+/// What Linux 6.18 took and sent over a TUN, with an MSS of 1000: the send buffer asked for, the peer's window, bytes that
+/// a write of 400,000 took, and `wmem_queued` after it.
+const SEND_BUFFERS: [(i32, u16, i64, u32); 11] = [
+    (1000, 32_896, 26_000, 30_992),
+    (1000, 4096, 4000, 5664),
+    (5000, 32_896, 26_000, 30_992),
+    (5000, 4096, 8000, 11_328),
+    (10_000, 32_896, 26_000, 30_992),
+    (10_000, 4096, 16_000, 22_656),
+    (20_000, 32_896, 42_000, 47_824),
+    (20_000, 4096, 30_000, 42_480),
+    (50_000, 32_896, 106_000, 115_152),
+    (50_000, 4096, 72_000, 101_952),
+    (0, 32_896, 250_000, 266_640),
+];
+
+#[test]
+fn a_send_buffer_takes_what_linux_takes() {
+    for (buffer, window, taken, queued) in SEND_BUFFERS {
+        let mut rig = Rig::v4();
+        let listener = rig.listener(false);
+        let options = Options { mss: Some(1000), ..Options::default() };
+        rig.inject_with("S", 0, 0, 0, window, options);
+        rig.expect("S.", 0, 0, 1);
+        rig.advance(ms(20));
+        rig.inject_with(".", 1, 1, 0, window, Options::default());
+        let fd = rig.get(Call::Accept { fd: listener, flags: libc::SOCK_NONBLOCK }) as Fd;
+        if buffer > 0 {
+            rig.setsockopt(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, buffer);
+        }
+        assert_eq!(rig.write(fd, 400_000), taken, "SO_SNDBUF {buffer}, window {window}");
+        assert_eq!(rig.write(fd, 400_000), errno(libc::EAGAIN));
+        assert_eq!(rig.poll(fd), 0);
+        let memory = rig.getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, 36).unwrap();
+        assert_eq!(u32::from_ne_bytes(memory[20..24].try_into().unwrap()), queued);
+        // Pairs of segments, the second with PSH.
+        for at in 0..if window > 4096 { 10 } else { 4 } {
+            rig.expect(if at % 2 == 0 { "." } else { "P." }, 1 + at * 1000, 1000, 1);
+        }
+        rig.expect_nothing();
+    }
 }

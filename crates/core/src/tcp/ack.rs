@@ -153,6 +153,9 @@ impl Tcb {
                 sent.start = self.snd_una;
                 break;
             }
+            if sent.flags.contains(SentFlags::BURST_END) {
+                self.marks.bursts = self.marks.bursts.saturating_sub(1);
+            }
             self.rtx.pop_front();
             self.stats.delivered = self.stats.delivered.wrapping_add(1);
         }

@@ -120,7 +120,11 @@ impl Tcb {
         if self.error.is_some() || self.is(Is::SND_SHUT) {
             return Err(self.error.take().unwrap_or(Error::BrokenPipe));
         }
-        let room = self.send_space().min(self.lowat_space());
+        let room = if self.knobs.has(Knob::SEGMENTATION_MODEL) {
+            self.modelled_room()
+        } else {
+            self.send_space().min(self.lowat_space())
+        };
         if buf.is_empty() {
             return Ok(0);
         }
@@ -136,7 +140,14 @@ impl Tcb {
             }
             return Err(Error::WouldBlock);
         }
-        self.note_written(taken, taken == buf.len(), flags);
+        let whole = taken == buf.len();
+        let flags = if whole || !self.knobs.has(Knob::SEGMENTATION_MODEL) {
+            flags
+        } else {
+            // The rest follows at once, or `tcp_push` does.
+            flags | SendFlags::MORE
+        };
+        self.note_written(taken, whole, flags);
         self.is.set(Is::MORE, flags.contains(SendFlags::MORE));
         cx.want_output(self);
         Ok(taken)
@@ -183,7 +194,7 @@ impl Tcb {
     }
 
     /// What `TCP_NOTSENT_LOWAT` leaves to a write: whole buffers until the mark is passed.
-    fn lowat_space(&self) -> usize {
+    pub(crate) fn lowat_space(&self) -> usize {
         match self.knobs.notsent_lowat {
             0 => usize::MAX,
             mark => match mark.checked_sub(self.not_sent()) {

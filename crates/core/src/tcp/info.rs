@@ -118,6 +118,8 @@ pub struct TcpInfo {
     pub out_of_order_packets: u32,
     /// Expiries of the retransmission timer since the start.
     pub timeouts: u16,
+    /// Memory charged to the send buffer, in bytes.
+    pub send_memory: u32,
     /// Time during which something was queued or in flight.
     pub busy: Duration,
     /// Of that, time during which the peer's window held us back.
@@ -268,6 +270,7 @@ impl Tcb {
             delivered: self.stats.delivered,
             out_of_order_packets: self.stats.out_of_order,
             timeouts: self.stats.timeouts,
+            send_memory: self.send_memory() as u32,
             busy: chrono.network + chrono.peer + chrono.buffer,
             limited_by_peer: chrono.peer,
             limited_by_buffer: chrono.buffer,

@@ -5,12 +5,16 @@
 //! two. PSH stands on the segment that ends a buffer which a write has ended, and stays with those bytes when they are
 //! sent again.
 
+use super::congestion::CongestionControl as _;
 use super::tcb::{Is, Tcb};
 use crate::queue::Queue;
 use lastack_wire::SeqNumber;
 
 /// Most bytes of one buffer, before it is cut to whole segments (Linux: 65,536 less the room for headers).
 const BUFFER_MAX: u32 = 65_536 - 320 - 1;
+
+/// Memory that Linux counts for the record of a buffer (`truesize` of an empty one).
+const RECORD_MEMORY: usize = 832;
 
 bitflags::bitflags! {
     /// How a write goes on (`send()` flags of Linux).
@@ -45,17 +49,36 @@ pub(crate) struct Marks {
     pub(crate) pushed: u64,
     /// The number after the urgent byte that we sent last.
     pub(crate) urgent: Option<SeqNumber>,
+    /// End of the packet of the segmentation model that is being sent, and whether it has several segments.
+    pub(crate) burst_end: SeqNumber,
+    pub(crate) burst_pushes: bool,
+    /// Packets of the model in flight.
+    pub(crate) bursts: u32,
 }
 
 impl Marks {
     pub(crate) const fn new() -> Self {
-        Self { queue: Queue::new(), tail: 0, pushed: 0, urgent: None }
+        Self {
+            queue: Queue::new(),
+            tail: 0,
+            pushed: 0,
+            urgent: None,
+            burst_end: SeqNumber(0),
+            burst_pushes: false,
+            bursts: 0,
+        }
     }
 
     pub(crate) fn clear(&mut self) {
         self.queue.clear();
         self.queue.shrink_idle(0);
         self.urgent = None;
+        self.bursts = 0;
+    }
+
+    fn ends_record(&self, end: u64) -> bool {
+        let last = self.queue.len().checked_sub(1).and_then(|last| self.queue.get(last));
+        last.is_some_and(|mark| mark.end == end && mark.record)
     }
 
     fn set(&mut self, end: u64, push: bool, record: bool) {
@@ -89,7 +112,7 @@ impl Tcb {
         let mut first = true;
         while at < end {
             let start = self.marks.tail.max(sent);
-            let closed = self.marks.queue.back_mut().is_some_and(|mark| mark.end == at && mark.record);
+            let closed = self.marks.ends_record(at);
             let room = if at > start && !closed { goal.saturating_sub(at - start) } else { 0 };
             if room == 0 {
                 self.marks.tail = at;
@@ -113,6 +136,76 @@ impl Tcb {
                 self.marks.urgent = Some(self.snd_seq(end));
             }
         }
+    }
+
+    /// Room for a write under the segmentation model: the last buffer is filled up without a question, a new one is begun
+    /// while anything is free (Linux `sk_stream_memory_free`).
+    pub(crate) fn modelled_room(&self) -> usize {
+        let end = self.snd_buf.end();
+        let goal = self.buffer_goal();
+        let start = self.marks.tail.max(self.snd_offset(self.snd_nxt.min(self.snd_seq(end)))).min(end);
+        let record = self.marks.ends_record(end);
+        if end > start && end - start < goal && !record {
+            (goal - (end - start)) as usize
+        } else if self.send_space() > 0 && self.lowat_space() > 0 {
+            goal as usize
+        } else {
+            0
+        }
+    }
+
+    /// Memory beside the payload that Linux would count.
+    pub(crate) fn modelled_overhead(&self) -> usize {
+        let unsent = self.snd_seq(self.snd_buf.end()) - self.snd_nxt;
+        let waiting = u64::from(unsent.max(0).cast_unsigned()).div_ceil(self.buffer_goal());
+        (u64::from(self.marks.bursts) + waiting) as usize * RECORD_MEMORY
+    }
+
+    /// `data` bytes wait in the buffer, and `tail` says that Nagle lets its end go. Bytes up to the end of the packet that
+    /// Linux would send now and have split into segments (Linux `tcp_write_xmit`,
+    /// `tcp_tso_autosize`, `tcp_mss_split_point`).
+    pub(crate) fn modelled_burst(
+        &mut self,
+        min_segs: u32,
+        mss: u32,
+        data: u32,
+        (window, room): (u32, u32),
+        tail: bool,
+    ) -> u32 {
+        if self.marks.burst_end.after(self.snd_nxt) {
+            return self.marks.burst_end.distance_from(self.snd_nxt);
+        }
+        let cwnd = (self.congestion_window() / mss).max(1);
+        let quota = (room / mss).min((cwnd / 2).max(1)).min(self.paced_segments(min_segs, mss, cwnd)).max(1);
+        let len = data.min(window).min(quota.saturating_mul(mss));
+        let whole = len == data && tail;
+        if len < mss && !whole {
+            // Held back for now: more may come to it.
+            return u32::MAX;
+        }
+        let len = if whole { len } else { len - len % mss };
+        self.marks.burst_end = self.snd_nxt + len;
+        self.marks.burst_pushes = len > mss;
+        len
+    }
+
+    /// Segments that a millisecond of the pacing rate is worth; near peers get more.
+    fn paced_segments(&self, min_segs: u32, mss: u32, cwnd: u32) -> u32 {
+        let ratio = if self.congestion.cwnd() < self.congestion.ssthresh() / 2 { 200 } else { 120 };
+        let srtt = self.rtt.srtt().map_or(0, |rtt| rtt.as_micros() as u64).max(1);
+        let per_second = u64::from(cwnd) * u64::from(mss) * ratio * 10_000 / srtt;
+        let near = self.rtt.min_rtt().map_or(u32::MAX, |rtt| (rtt.as_micros() >> 9) as u32);
+        let bytes = (per_second >> 10) + u64::from(BUFFER_MAX.checked_shr(near).unwrap_or(0));
+        ((bytes.min(BUFFER_MAX.into()) as u32) / mss).max(min_segs)
+    }
+
+    /// Marks what is queued as the end of a write, and lets it go (Linux `tcp_push`).
+    pub(crate) fn push_queued(&mut self) {
+        let end = self.snd_buf.end();
+        if self.snd_nxt.before(self.snd_seq(end)) {
+            self.marks.set(end, true, false);
+        }
+        self.is.remove(Is::MORE);
     }
 
     /// Linux `forced_push`: half of the largest window is queued without a PSH.

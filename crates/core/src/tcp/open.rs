@@ -168,6 +168,7 @@ impl Tcb {
         self.snd_una = iss;
         self.snd_nxt = iss;
         self.snd_sml = iss;
+        self.marks.burst_end = iss;
         self.recover = iss;
         self.rtx_next = iss;
         self.rtx_until = iss;

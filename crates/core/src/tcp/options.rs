@@ -144,6 +144,8 @@ bitflags::bitflags! {
         const V6_ONLY = 2048;
         const RECV_ERR = 4096;
         const IGNORE_TOO_BIG = 8192;
+        /// `TcpConfig::segmentation_model`.
+        const SEGMENTATION_MODEL = 16384;
     }
 }
 
@@ -189,7 +191,7 @@ fn keep_seconds(d: Duration) -> Result<u16, Error> {
 impl Options {
     pub(crate) fn new(cfg: &TcpConfig) -> Self {
         Self {
-            on: Knob::empty(),
+            on: if cfg.segmentation_model.is_some() { Knob::SEGMENTATION_MODEL } else { Knob::empty() },
             keep_count: cfg.keepalive_probes,
             syn_retries: cfg.syn_retries,
             ttl: cfg.ttl,

@@ -199,11 +199,19 @@ impl Tcb {
             return None;
         }
         let full = mss.min(data);
+        let burst = match cx.cfg.tcp.segmentation_model {
+            Some(min) if window >= mss && room >= mss => {
+                let tail = more || self.may_send_small();
+                self.modelled_burst(min, mss, data, (window, room), tail)
+            }
+            _ => u32::MAX,
+        };
         if room < full && in_flight > 0 {
             self.is.insert(Is::CWND_LIMITED);
             return None;
         }
-        let limit = data.min(window).min(room.max(full)).min(self.gso_payload(cx, header, frame, mss));
+        let limit =
+            data.min(window).min(room.max(full)).min(self.gso_payload(cx, header, frame, mss)).min(burst);
         let mut len = if limit < mss { limit } else { limit - limit % mss };
         let rest = limit - len;
         if limit == data && rest > 0 && (more || self.may_send_small()) {
@@ -226,7 +234,7 @@ impl Tcb {
     }
 
     /// Nagle's rule with Minshall's change, cork, and what overrides them (Linux `tcp_nagle_test`).
-    fn may_send_small(&self) -> bool {
+    pub(crate) fn may_send_small(&self) -> bool {
         if self.is(Is::FIN_QUEUED) || self.is(Is::PUSH_PENDING) || self.sends_urgent() {
             return true;
         }
@@ -314,7 +322,8 @@ impl Tcb {
             return sent.is_some_and(|sent| sent.end == end && sent.flags.contains(SentFlags::PUSH));
         }
         let probes = self.is(Is::PUSH_PENDING) && self.is(Is::MORE);
-        self.pass_marks(seq + len) || probes
+        let burst = self.marks.burst_pushes && self.marks.burst_end == end;
+        self.pass_marks(seq + len) || probes || burst
     }
 
     /// Payload of a full segment with the options that each one carries.
@@ -331,6 +340,10 @@ impl Tcb {
         let first = self.rtx.is_empty();
         let mut flags = SentFlags::empty();
         flags.set(SentFlags::PUSH, push);
+        if self.knobs.has(Knob::SEGMENTATION_MODEL) && !end.before(self.marks.burst_end) {
+            flags.insert(SentFlags::BURST_END);
+            self.marks.bursts += 1;
+        }
         self.rtx.push_back(Sent { start, end, at: cx.now, flags });
         self.snd_nxt = end;
         self.last_sent = cx.now;
@@ -383,7 +396,7 @@ impl Tcb {
 
     /// RFC 5681 4.1, Linux `tcp_cwnd_restart`: a window that was not used for an RTO is not trusted.
     fn restart_after_idle(&mut self, cx: &Ctx) {
-        if !self.rtx.is_empty() {
+        if !self.rtx.is_empty() || !cx.cfg.tcp.slow_start_after_idle {
             return;
         }
         let idle = cx.now - self.last_sent;

@@ -5,7 +5,7 @@ use super::history::History;
 use super::info::Chrono;
 use super::listen::Listen;
 use super::marks::Marks;
-use super::options::Options as SocketKnobs;
+use super::options::{Knob, Options as SocketKnobs};
 use super::rtt::RttEstimator;
 use super::set_state::Current;
 use super::state::State;
@@ -131,6 +131,8 @@ bitflags::bitflags! {
         const RETRANSMITTED = 1;
         /// Ends a write: carries PSH each time it is sent.
         const PUSH = 2;
+        /// Ends a packet of the segmentation model.
+        const BURST_END = 4;
     }
 }
 
@@ -390,7 +392,16 @@ impl Tcb {
     /// Room for new data in the send queue, in bytes. Pieces in flight are charged with their record, so that tiny
     /// segments do not escape the limit.
     pub(crate) fn send_space(&self) -> usize {
-        let used = self.snd_buf.len() + self.rtx.len() * core::mem::size_of::<Sent>();
-        (self.knobs.send_buffer as usize).saturating_sub(used)
+        (self.knobs.send_buffer as usize).saturating_sub(self.send_memory())
+    }
+
+    /// What counts against the send buffer.
+    pub(crate) fn send_memory(&self) -> usize {
+        let records = if self.knobs.has(Knob::SEGMENTATION_MODEL) {
+            self.modelled_overhead()
+        } else {
+            self.rtx.len() * core::mem::size_of::<Sent>()
+        };
+        self.snd_buf.len() + records
     }
 }

@@ -274,9 +274,19 @@ impl Machine {
                     if p.count >= bytes.len() {
                         break;
                     }
+                    // What can leave does so before the next piece is looked at, as in `tcp_sendmsg`.
+                    self.flush();
                 }
-                Err(Error::WouldBlock) if may_wait => return Ok(p.wait(self.now, limit)),
-                Err(Error::WouldBlock) if p.count > 0 => break,
+                Err(Error::WouldBlock) if may_wait => {
+                    self.stack.tcp_push(self.now, handle);
+                    return Ok(p.wait(self.now, limit));
+                }
+                Err(Error::WouldBlock) if p.count > 0 => {
+                    if flags & libc::MSG_MORE == 0 {
+                        self.stack.tcp_push(self.now, handle);
+                    }
+                    break;
+                }
                 Err(error) => return Err(error.errno()),
             }
         }

@@ -44,7 +44,13 @@ impl Default for Settings {
     fn default() -> Self {
         let v4 = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 1));
         let v6 = IpAddr::V6(Ipv6Addr::new(0xfd3d, 0x0a0b, 0x17d6, 0, 0, 0, 0, 1));
-        let tcp = TcpConfig { syn_retries: 5, send_buffer_max: 4 << 20, ..TcpConfig::default() };
+        let tcp = TcpConfig {
+            syn_retries: 5,
+            slow_start_after_idle: false,
+            segmentation_model: Some(2),
+            send_buffer_max: 4 << 20,
+            ..TcpConfig::default()
+        };
         let mut settings = Self {
             config: Config { any_address: true, ipv4_mtu: Some(1500), tcp, ..Config::default() },
             mtu: 1520,

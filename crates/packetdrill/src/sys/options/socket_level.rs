@@ -165,7 +165,7 @@ impl Machine {
     fn memory_info(&self, fd: Fd) -> Result<Vec<u8>, i32> {
         let socket = self.files.socket(fd)?;
         let info = self.stack.tcp_info(socket.handle).ok_or(libc::EBADF)?;
-        let queued = self.stack.tcp_unacked(socket.handle) as u32;
+        let queued = info.send_memory;
         let words = [
             info.unread + info.out_of_order,
             self.receive_memory(fd)?.unsigned_abs(),
