@@ -27,7 +27,7 @@ const INTERFACE: &str = "tun0";
 const CLOSE: Duration = Duration::from_millis(2);
 
 /// Settings of the namespace that scripts count on, below `/proc/sys/net`. What an older kernel does not have is left out.
-const SYSCTLS: [(&str, &str); 33] = [
+const SYSCTLS: [(&str, &str); 34] = [
     ("ipv4/tcp_rmem", "4096 540000 15728640"),
     ("ipv4/tcp_wmem", "4096 262144 4194304"),
     ("ipv4/tcp_timestamps", "1"),
@@ -59,6 +59,7 @@ const SYSCTLS: [(&str, &str); 33] = [
     ("ipv4/conf/all/rp_filter", "0"),
     ("ipv4/conf/default/rp_filter", "0"),
     // Silence: no search for duplicates of our address, no questions for routers.
+    ("ipv6/conf/all/accept_dad", "0"),
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/conf/default/router_solicitations", "0"),
     ("ipv6/conf/default/addr_gen_mode", "1"),
@@ -104,6 +105,9 @@ impl Kernel {
         };
         let device = builder.build_sync().map_err(|error| told("the interface tun0", &error))?;
         device.enabled(true).map_err(|error| told("the interface tun0", &error))?;
+        if settings.local_ip.is_ipv6() {
+            settle();
+        }
         let wire = device.as_fd().try_clone_to_owned().and_then(|fd: OwnedFd| {
             device.set_nonblocking(true)?;
             Ok(File::from(fd))
@@ -170,6 +174,24 @@ impl Kernel {
 fn choose_congestion_control() -> std::io::Result<()> {
     let choose = |name| fs::write("/proc/sys/net/ipv4/tcp_congestion_control", name);
     choose("cubic").or_else(|_| choose("reno"))
+}
+
+/// Waits until the IPv6 address can be used, which is a moment after the interface came up; a second at the longest.
+fn settle() {
+    const TENTATIVE: u32 = 0x40;
+    let usable = |line: &str| {
+        // Address, index, prefix length, scope, flags, name; all but the name in hexadecimal.
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        let flags = fields.get(4).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+        fields.last() == Some(&INTERFACE) && flags.is_some_and(|flags| flags & TENTATIVE == 0)
+    };
+    for _ in 0..1000 {
+        let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+        if table.lines().any(usable) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 impl Drop for Kernel {

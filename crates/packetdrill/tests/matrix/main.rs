@@ -1,0 +1,82 @@
+//! The matrix of states and segments, read from `tests/packetdrill/matrix/`: one script per cell, which lastack and the
+//! running kernel both have to pass.
+//!
+//! `LASTACK_SCRIPTS=FOLDER` writes the scripts there as well.
+
+mod table;
+
+use lastack_packetdrill::run::Verdict;
+use lastack_packetdrill::suite::{Job, Target, run_all};
+
+const SEGMENTS: &str = include_str!("../../../../tests/packetdrill/matrix/segments.txt");
+const CALLS: &str = include_str!("../../../../tests/packetdrill/matrix/calls.txt");
+
+fn cells() -> Vec<table::Cell> {
+    let mut cells = table::cells(SEGMENTS);
+    cells.extend(table::cells(CALLS));
+    cells
+}
+
+fn jobs(target: Target, versions: &[&str], tolerance: &str) -> Vec<Job> {
+    let cells = cells();
+    assert!(cells.len() > 700, "only {} cells", cells.len());
+    let options = |version: &str| {
+        [("ip_version", version), ("tolerance_usecs", tolerance), ("strict_tail", "")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec()
+    };
+    let job = |cell: &table::Cell, version: &str| Job {
+        name: format!("{} ({version})", cell.name),
+        text: cell.script.clone(),
+        target,
+        options: options(version),
+    };
+    cells.iter().flat_map(|cell| versions.iter().map(move |version| job(cell, version))).collect()
+}
+
+fn check(jobs: &[Job], at_once: usize) {
+    let mut wrong = Vec::new();
+    run_all(jobs, at_once, |job, report| {
+        if report.verdict != Verdict::Passed {
+            wrong.push(format!("{}: {:?}", job.name, report.verdict).replace("\\n", "\n  "));
+        }
+    });
+    println!("{} cells", jobs.len());
+    assert!(wrong.is_empty(), "{} of {} cells:\n{}", wrong.len(), jobs.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_cell_in_lastack() {
+    if let Some(folder) = std::env::var_os("LASTACK_SCRIPTS") {
+        for cell in cells() {
+            let name = cell.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+            let path = std::path::Path::new(&folder).join(format!("{name}.pkt"));
+            std::fs::write(path, &cell.script).expect("the script is written");
+        }
+    }
+    check(&jobs(Target::Lastack, &["ipv4", "ipv6", "ipv4-mapped-ipv6"], "4000"), 2);
+}
+
+#[test]
+fn every_cell_in_the_kernel() {
+    if root::left_out() {
+        return;
+    }
+    // Timings are not what these cells are about, and the machine may be busy.
+    check(&jobs(Target::Kernel, &["ipv4", "ipv6"], "100000"), 24);
+}
+
+mod root {
+    /// Without root the kernel cannot be asked; in continuous integration that is a failure.
+    pub(crate) fn left_out() -> bool {
+        if nix::unistd::geteuid().is_root() {
+            return false;
+        }
+        assert!(
+            std::env::var_os("LASTACK_SKIP_ROOT_TESTS").is_some_and(|value| value == "1"),
+            "this test needs root for network namespaces; set LASTACK_SKIP_ROOT_TESTS=1 to leave it out"
+        );
+        eprintln!("left out: needs root (LASTACK_SKIP_ROOT_TESTS=1)");
+        true
+    }
+}

@@ -1,0 +1,330 @@
+//! From a row of `tests/packetdrill/matrix/*.txt` to scripts.
+
+use std::fmt::Write as _;
+
+/// The window that is offered on a connection without window scaling.
+pub(crate) const WINDOW: i64 = 65_535;
+
+/// A cell of the matrix as a script.
+pub(crate) struct Cell {
+    pub(crate) name: String,
+    pub(crate) script: String,
+}
+
+/// Numbers of a state, as scripts count: our SYN and the peer's have 0.
+#[derive(Clone, Copy)]
+struct State {
+    name: &'static str,
+    /// RCV.NXT
+    rcv: i64,
+    /// SND.UNA
+    una: i64,
+    /// SND.NXT
+    nxt: i64,
+    /// A descriptor, 3, is still held.
+    owned: bool,
+}
+
+const CONNECT: &[&str] = &[
+    "0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 3",
+    "+0 connect(3, ..., ...) = -1 EINPROGRESS",
+    "+0 > S 0:0(0) <...>",
+];
+const LISTEN: &[&str] = &[
+    "0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 3",
+    "+0 bind(3, ..., ...) = 0",
+    "+0 listen(3, 16) = 0",
+];
+const REQUEST: &[&str] = &["+0 < S 0:0(0) win 65535 <mss 1460>", "+0 > S. 0:0(0) ack 1 <mss 1460>"];
+const OPEN: &[&str] = &["+0 < S. 0:0(0) ack 1 win 65535 <mss 1460>", "+0 > . 1:1(0) ack 1"];
+const SHUT: &[&str] = &["+0 shutdown(3, SHUT_WR) = 0", "+0 > F. 1:1(0) ack 1"];
+const CLOSE: &[&str] = &["+0 close(3) = 0"];
+const OUR_FIN_ACKED: &[&str] = &["+0 < . 1:1(0) ack 2 win 65535"];
+const CROSS: &[&str] = &["+0 < F. 1:1(0) ack 1 win 65535", "+0 > . 2:2(0) ack 2"];
+const PEER_FIN: &[&str] = &["+0 < F. 1:1(0) ack 1 win 65535", "+0~+.2 > . 1:1(0) ack 2"];
+const LAST: &[&str] = &["+0 < F. 1:1(0) ack 2 win 65535", "+0 > . 2:2(0) ack 2"];
+const SHUT_LAST: &[&str] = &["+0 shutdown(3, SHUT_WR) = 0", "+0 > F. 1:1(0) ack 2"];
+const CROSSED_SYN: &[&str] = &["+0 < S 0:0(0) win 65535 <mss 1460>", "+0 > S. 0:0(0) ack 1 <...>"];
+
+/// Parts of the way to a state.
+type Way = &'static [&'static [&'static str]];
+
+const fn state(name: &'static str, rcv: i64, una: i64, nxt: i64, owned: bool) -> State {
+    State { name, rcv, una, nxt, owned }
+}
+
+/// States with the parts of the way to them.
+const STATES: [(State, Way); 17] = [
+    (state("CL", 1, 1, 1, false), &[]),
+    (state("LI", 1, 1, 1, false), &[LISTEN]),
+    (state("SS", 1, 1, 1, true), &[CONNECT]),
+    (state("NSR", 1, 1, 1, false), &[LISTEN, REQUEST]),
+    (state("SR", 1, 1, 1, true), &[CONNECT, CROSSED_SYN]),
+    (state("ES", 1, 1, 1, true), &[CONNECT, OPEN]),
+    (state("F1", 1, 1, 2, true), &[CONNECT, OPEN, SHUT]),
+    (state("F1o", 1, 1, 2, false), &[CONNECT, OPEN, SHUT, CLOSE]),
+    (state("F2", 1, 2, 2, true), &[CONNECT, OPEN, SHUT, OUR_FIN_ACKED]),
+    (state("F2o", 1, 2, 2, false), &[CONNECT, OPEN, SHUT, OUR_FIN_ACKED, CLOSE]),
+    (state("CG", 2, 1, 2, true), &[CONNECT, OPEN, SHUT, CROSS]),
+    (state("CGo", 2, 1, 2, false), &[CONNECT, OPEN, SHUT, CROSS, CLOSE]),
+    (state("TW", 2, 2, 2, true), &[CONNECT, OPEN, SHUT, OUR_FIN_ACKED, LAST]),
+    (state("TWo", 2, 2, 2, false), &[CONNECT, OPEN, SHUT, OUR_FIN_ACKED, LAST, CLOSE]),
+    (state("CW", 2, 1, 1, true), &[CONNECT, OPEN, PEER_FIN]),
+    (state("LA", 2, 1, 2, true), &[CONNECT, OPEN, PEER_FIN, SHUT_LAST]),
+    (state("LAo", 2, 1, 2, false), &[CONNECT, OPEN, PEER_FIN, SHUT_LAST, CLOSE]),
+];
+
+fn find(name: &str) -> (State, Way) {
+    *STATES.iter().find(|(state, _)| state.name == name).unwrap_or_else(|| panic!("no state '{name}'"))
+}
+
+/// Reads a table.
+pub(crate) fn cells(text: &str) -> Vec<Cell> {
+    let rows = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    rows.flat_map(row).collect()
+}
+
+fn row(line: &str) -> Vec<Cell> {
+    let parts: Vec<&str> = line.split(';').map(str::trim).collect();
+    let [name, segment, cells] = parts[..] else { panic!("a row has three parts: {line}") };
+    let mut done: Vec<(String, Cell)> = Vec::new();
+    for text in cells.split('|').map(str::trim) {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [states, next, answer, views @ ..] = &words[..] else { panic!("a cell has three words: {text}") };
+        for given in states.replace("sync", "ES,F1,F2,CG,CW,LA").split(',') {
+            for state in std::iter::once(given.to_owned()).chain(orphan_of(given)) {
+                let own = state == given;
+                let is_call = segment.ends_with(')') && segment.contains("(3");
+                if is_call && !own {
+                    continue;
+                }
+                let write = if is_call { call_script } else { script };
+                let cell = Cell {
+                    name: format!("{name} in {state}"),
+                    script: write(name, &state, segment, next, answer, views),
+                };
+                match done.iter_mut().find(|(known, _)| *known == state) {
+                    // A cell of the state without an owner comes before or after the one it stands against.
+                    Some(known) if own => known.1 = cell,
+                    Some(_) => {}
+                    None => done.push((state, cell)),
+                }
+            }
+        }
+    }
+    done.into_iter().map(|(_, cell)| cell).collect()
+}
+
+fn orphan_of(state: &str) -> Option<String> {
+    ["F1", "CG", "TW", "LA"].contains(&state).then(|| format!("{state}o"))
+}
+
+/// A number with a sign behind its name.
+fn place(text: &str, state: &State) -> i64 {
+    let split = text.find(['+', '-']).unwrap_or(text.len());
+    let (name, offset) = text.split_at(split);
+    let base = match name {
+        "rcv" => state.rcv,
+        "edge" => state.rcv + WINDOW,
+        "isn" => 0,
+        other => panic!("no place '{other}'"),
+    };
+    base + if offset.is_empty() { 0 } else { offset.parse::<i64>().expect("an offset") }
+}
+
+fn wrapped(number: i64) -> u32 {
+    number as u32
+}
+
+/// The event's segment, and what is needed to know the answer.
+struct Segment {
+    line: String,
+    ack: u32,
+    end: u32,
+}
+
+fn segment(text: &str, state: &State) -> Segment {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [flags, place_and_len, ack] = words[..] else { panic!("a segment has three words: {text}") };
+    let (at, len) = place_and_len.trim_end_matches(')').split_once('(').expect("SEQ(LENGTH)");
+    let (seq, len) = (place(at, state), len.parse::<i64>().expect("a length"));
+    let ack = match ack {
+        "-" => None,
+        "una" => Some(state.una),
+        "fin" => Some(2),
+        "far" => Some(5001),
+        "old" => Some(-20_000_000),
+        other => panic!("no acknowledgement '{other}'"),
+    };
+    let (from, to) = (wrapped(seq), wrapped(seq + len));
+    let mut line = format!("{flags} {from}:{to}({len})");
+    if let Some(ack) = ack {
+        let _ = write!(line, " ack {}", wrapped(ack));
+    }
+    line.push_str(" win 65535");
+    if flags.contains('S') {
+        line.push_str(" <mss 1460>");
+    }
+    let controls = flags.chars().filter(|c| "SF".contains(*c)).count() as i64;
+    Segment { line, ack: wrapped(ack.unwrap_or(0)), end: wrapped(seq + len + controls) }
+}
+
+fn answers(text: &str, state: &State, segment: &Segment) -> Vec<String> {
+    let one = |token: &str| {
+        let (name, more) = token.split_once('+').unwrap_or((token, "0"));
+        let ack = state.rcv + more.parse::<i64>().unwrap_or(0);
+        let nxt = state.nxt;
+        match name {
+            _ if token == "rst+ack" => format!("+0 > R. 0:0(0) ack {}", segment.end),
+            "ACK" => format!("+0 > . {nxt}:{nxt}(0) ack {ack}"),
+            "ack" => format!("+0~+.2 > . {nxt}:{nxt}(0) ack {ack}"),
+            "rst" => format!("+0 > R {0}:{0}(0)", segment.ack),
+            "SA" => format!("+0 > S. 0:0(0) ack {} <mss 1460>", segment.end),
+            "SYN" => "+0 > S 0:0(0) <...>".to_owned(),
+            _ => panic!("no answer '{token}'"),
+        }
+    };
+    text.split('&').filter(|token| *token != "-").map(one).collect()
+}
+
+/// The lines that lead to a state.
+fn path(out: &mut String, name: &str, state: &str, event: &str) -> State {
+    let (before, way) = find(state);
+    let _ = writeln!(out, "// {name}, in {state}: {event}");
+    for line in way.iter().copied().flatten() {
+        let _ = writeln!(out, "{line}");
+    }
+    before
+}
+
+fn call_script(name: &str, state: &str, event: &str, next: &str, answer: &str, words: &[&str]) -> String {
+    let mut out = String::new();
+    let before = path(&mut out, name, state, event);
+    let calls: Vec<&str> = event.split('&').map(str::trim).collect();
+    let result = match words.first() {
+        Some(word) if word.starts_with('E') => format!("-1 {word}"),
+        Some(word) => (*word).to_owned(),
+        None => "0".to_owned(),
+    };
+    let _ = writeln!(out, "// the event");
+    for (at, call) in calls.iter().enumerate() {
+        let last = at + 1 == calls.len();
+        let time = if at == 0 { "+.01" } else { "+0" };
+        let result = if last { format!(" = {result}") } else { String::new() };
+        let _ = writeln!(out, "{time} {call}{result}");
+    }
+    let (nxt, rcv) = (before.nxt, before.rcv);
+    let mut after = before;
+    match answer {
+        "-" => {}
+        "FIN" => {
+            let _ = writeln!(out, "+0 > F. {nxt}:{nxt}(0) ack {rcv}");
+            after.nxt += 1;
+        }
+        "RST" => {
+            let _ = writeln!(out, "+0 > R. {nxt}:{nxt}(0) ack {rcv}");
+        }
+        other => panic!("no answer '{other}'"),
+    }
+    let left = if next == "=" { state } else { next };
+    if before.owned && !event.contains("close") && !event.contains("SHUT_RD") && left != "gone" {
+        seen_by_owner(&mut out, left, &[]);
+    }
+    if before.name == "SS" && left == "gone" {
+        // The SYN-ACK that comes later finds nothing.
+        let _ = writeln!(out, "+.01 < S. 0:0(0) ack 1 win 65535 <mss 1460>\n+0 > R 1:1(0)");
+    }
+    still_there(&mut out, left, &after, answer);
+    out
+}
+
+fn script(name: &str, state: &str, event: &str, next: &str, answer: &str, views: &[&str]) -> String {
+    let mut out = String::new();
+    let before = path(&mut out, name, state, event);
+    let segment = segment(event, &before);
+    let _ = writeln!(out, "// the event\n+.01 < {}", segment.line);
+    for line in answers(answer, &before, &segment) {
+        let _ = writeln!(out, "{line}");
+    }
+    let after = match next {
+        "=" => state,
+        next => next,
+    };
+    if before.owned {
+        seen_by_owner(&mut out, after, views);
+    }
+    if state == "NSR" && next != "=" {
+        seen_by_listener(&mut out, after, views);
+    }
+    still_there(&mut out, after, &before, answer);
+    out
+}
+
+fn seen_by_owner(out: &mut String, after: &str, views: &[&str]) {
+    let error = views.iter().find(|word| word.starts_with('E'));
+    let unread = views.iter().find_map(|word| word.strip_prefix("read="));
+    let (state, poll, read) = match after {
+        "SS" => ("TCP_SYN_SENT", "0", "-1 EAGAIN"),
+        "SR" => ("TCP_SYN_RECV", "0", "-1 EAGAIN"),
+        "ES" => ("TCP_ESTABLISHED", "POLLOUT", "-1 EAGAIN"),
+        "F1" => ("TCP_FIN_WAIT1", "POLLOUT", "-1 EAGAIN"),
+        "F2" => ("TCP_FIN_WAIT2", "POLLOUT", "-1 EAGAIN"),
+        "CW" => ("TCP_CLOSE_WAIT", "POLLIN|POLLOUT|POLLRDHUP", "0"),
+        "LA" => ("TCP_LAST_ACK", "POLLIN|POLLOUT|POLLRDHUP|POLLHUP", "0"),
+        "CG" => ("TCP_CLOSING", "POLLIN|POLLOUT|POLLRDHUP|POLLHUP", "0"),
+        // The small record has no descriptor: what is left of the socket is closed.
+        "TW" => ("TCP_CLOSE", "POLLIN|POLLOUT|POLLRDHUP|POLLHUP", "0"),
+        "gone" if error.is_some() => ("TCP_CLOSE", "POLLIN|POLLOUT|POLLERR|POLLHUP|POLLRDHUP", "0"),
+        "gone" => ("TCP_CLOSE", "POLLIN|POLLOUT|POLLHUP|POLLRDHUP", "0"),
+        other => panic!("no view of '{other}'"),
+    };
+    let poll =
+        if unread.is_some() && !poll.contains("POLLIN") { format!("POLLIN|{poll}") } else { poll.to_owned() };
+    let count = u8::from(poll != "0");
+    let asked = "POLLIN|POLLOUT|POLLRDHUP";
+    let _ = writeln!(out, "+0 %{{ assert tcpi_state == {state} }}%");
+    let _ = writeln!(out, "+0 poll([{{fd=3, events={asked}, revents={poll}}}], 1, 0) = {count}");
+    let _ = writeln!(out, "+0 getsockopt(3, SOL_SOCKET, SO_ERROR, [{}], [4]) = 0", error.unwrap_or(&"0"));
+    if let Some(unread) = unread {
+        let _ = writeln!(out, "+0 read(3, ..., 100) = {unread}");
+    }
+    let _ = writeln!(out, "+0 read(3, ..., 100) = {read}");
+    if !["SS", "SR", "ES", "CW"].contains(&after) {
+        let _ = writeln!(out, "+0 write(3, ..., 1) = -1 EPIPE");
+    }
+}
+
+fn seen_by_listener(out: &mut String, after: &str, views: &[&str]) {
+    if after == "gone" {
+        let _ = writeln!(out, "+0 accept(3, ..., ...) = -1 EAGAIN");
+        return;
+    }
+    let unread = views.iter().find_map(|word| word.strip_prefix("read="));
+    let _ = writeln!(out, "+0 accept4(3, ..., ..., SOCK_NONBLOCK) = 4");
+    let state = if after == "CW" { "TCP_CLOSE_WAIT" } else { "TCP_ESTABLISHED" };
+    let _ = writeln!(out, "+0 %{{ assert tcpi_state == {state} }}%");
+    if let Some(unread) = unread {
+        let _ = writeln!(out, "+0 read(4, ..., 100) = {unread}");
+    }
+    let _ = writeln!(out, "+0 read(4, ..., 100) = {}", if after == "CW" { "0" } else { "-1 EAGAIN" });
+}
+
+/// A further segment of the peer shows whether a record is left. Text beyond the window is answered wherever one is.
+fn still_there(out: &mut String, after: &str, before: &State, answer: &str) {
+    match after {
+        "CL" | "LI" | "SS" | "NSR" if before.name != "NSR" => {}
+        "gone" => {
+            let _ = writeln!(out, "+.01 < . 301:301(0) ack 77 win 65535\n+0 > R 77:77(0)");
+        }
+        _ => {
+            let more = answer
+                .split_once('+')
+                .and_then(|(name, n)| (name != "rst").then(|| n.parse().ok()).flatten());
+            let ack = before.rcv + more.unwrap_or(0);
+            // What came together with an acknowledgement of our FIN moves nothing of ours.
+            let nxt = before.nxt;
+            let _ = writeln!(out, "+.01 < . 400001:400006(5) ack {} win 65535", before.una.max(1));
+            let _ = writeln!(out, "+0 > . {nxt}:{nxt}(0) ack {ack}");
+        }
+    }
+}
