@@ -13,10 +13,10 @@ super::entries! { Reset;
         "no RST was sent where Linux sends one, and one that came was not reported",
         "unread data, data after close and linger 0 reset; the peer gets ECONNRESET exactly once";
     seastar_2983_data_after_close: "seastar #2983",
-        "data that came after the close was not answered as it has to be",
+        "unread data, or data after the close, has to end in a reset",
         "data for a closed socket draws a RST: the sender learns that nobody reads";
     linuxdetails_3_data_read_in_part: "LinuxDetails PR 3",
-        "what close() does with data that was read only in part is easily got wrong",
+        "notes on what Linux does at a close with data unread",
         "one byte unread is enough for the RST; none, and the close is a FIN";
     akka_core_17854_reset_behind_a_response: "akka-core #17854",
         "clients got a connection reset behind responses, under load",

@@ -8,6 +8,7 @@ use lastack::{Config, Host, RelayReport, relay};
 use std::fmt::Debug;
 use std::future::Future;
 use std::io::ErrorKind;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
@@ -33,7 +34,11 @@ where
         // Nobody waits any more if the limit has passed.
         let _ = done.send(verdict);
     });
-    wait.recv_timeout(LIMIT).unwrap_or_else(|_| Err(format!("it hangs, or it panicked, within {LIMIT:?}")))
+    match wait.recv_timeout(LIMIT) {
+        Ok(verdict) => verdict,
+        Err(RecvTimeoutError::Timeout) => Err(format!("it does not end within {LIMIT:?}")),
+        Err(RecvTimeoutError::Disconnected) => Err("it panicked, see above".to_owned()),
+    }
 }
 
 fn words(what: &str, error: impl Debug) -> String {

@@ -84,7 +84,10 @@ impl Entry {
     /// What lastack did wrong.
     pub fn run(&self) -> Verdict {
         match self.kind {
-            Kind::Scenario(run) => run(),
+            // One that panics must not keep the others from running.
+            Kind::Scenario(run) => {
+                std::panic::catch_unwind(run).unwrap_or_else(|_| Err("it panicked, see above".to_owned()))
+            }
             Kind::NotRebuilt => Ok(()),
         }
     }
@@ -167,11 +170,17 @@ struct Line {
 /// # Errors
 /// A line for the user: there is no such entry, or the output cannot be written.
 pub fn main(args: &Bestiary) -> Result<bool, String> {
-    let entries = chosen(&args.names)?;
+    let (text, passed) = report(&chosen(&args.names)?, args)?;
+    output::write(None, &text)?;
+    Ok(passed)
+}
+
+/// What is printed, and whether every entry passed.
+fn report(entries: &[Entry], args: &Bestiary) -> Result<(String, bool), String> {
     let mut lines = Vec::new();
     let mut text = String::new();
     let mut failed = 0;
-    for entry in &entries {
+    for entry in entries {
         let verdict = if args.list { None } else { Some(entry.run()) };
         let result = verdict.as_ref().map(|verdict| match verdict {
             _ if !entry.is_rebuilt() => "not rebuilt",
@@ -203,8 +212,7 @@ pub fn main(args: &Bestiary) -> Result<bool, String> {
             serde_json::to_string_pretty(&lines).map_err(|error| format!("cannot render JSON: {error}"))?;
         text.push('\n');
     }
-    output::write(None, &text)?;
-    Ok(failed == 0)
+    Ok((text, failed == 0))
 }
 
 fn describe(text: &mut String, entry: &Entry, result: Option<&str>, failure: Option<&str>) {

@@ -24,7 +24,7 @@ super::entries! { HalfClose;
         "sockets of connections that one side had closed stayed in FIN_WAIT_2 for ever",
         "the end is passed on whoever begins; when both have ended nothing is left";
     tun2socks_100_server_ends_first: "tun2socks #100",
-        "when the server ended first the other direction was cut off, or the connection stayed",
+        "half-close was not carried through the relay",
         "the client goes on sending into the open half until it has finished";
     tailscale_4522_client_that_breaks_off: "tailscale #4522",
         "clients that broke off left their connections to the database open, until it took no more",
@@ -39,7 +39,7 @@ super::entries! { HalfClose;
         "descriptors leaked with connections in FIN_WAIT_2 and CLOSE_WAIT after clients had gone",
         "a client that goes in the middle of a transfer resets the backend; no connection stays";
     kubernetes_8891_answer_behind_an_ended_request: "kubernetes #8891",
-        "half-closed connections through the proxy lost what was still to come",
+        "connections through the proxy were not closed properly when one side had closed",
         "a megabyte that begins after the end of the request arrives whole";
     oauth2_proxy_44_backend_closes_after_each_response: "oauth2_proxy #44",
         "a proxy did not close its side when the backend had closed after the response",
@@ -54,10 +54,10 @@ super::entries! { HalfClose;
         "workers slept in connections whose clients had closed",
         "a FIN wakes a sleeping reader with 0, and a sleeping writer is not left alone either";
     tengine_488_unread_data_hides_the_end: "tengine #488",
-        "the end of a connection with data still unread was not noticed, and CLOSE_WAIT built up",
+        "connections of one protocol were never released, and CLOSE_WAIT built up",
         "poll says RDHUP as soon as the FIN is there, whatever is still unread";
     littleproxy_6_relay_that_is_given_up: "LittleProxy #6",
-        "a proxy that dropped an exchange left one of its two connections open",
+        "connections of the proxy were not closed on both sides",
         "a relay that is dropped resets both sides: no half is forgotten, none looks finished";
     rustdesk_server_51_table_of_relays: "rustdesk-server PR 51",
         "finished sessions were not taken out of a table and kept their sockets in CLOSE_WAIT",
@@ -66,19 +66,19 @@ super::entries! { HalfClose;
         "a proxy's connections stayed in CLOSE_WAIT after the client had ended",
         "what the client sent before its end is delivered before the end is";
     sniproxy_6_slow_receiver: "sniproxy PR 6",
-        "the end of one side was acted on while data for the other was still buffered",
+        "a proxy did not carry the end of one side to the other as it was",
         "the end waits its turn behind the buffered data, however slowly that is read";
     mofuw_60_server_that_closes_on_end_of_file: "mofuw #60",
-        "a server kept CLOSE_WAIT because it did not take a read of 0 for the end",
+        "connections of a server stayed in CLOSE_WAIT",
         "read is 0 once and for ever, and one close from there leads through LAST_ACK to nothing";
     reactor_netty_2985_connection_in_a_pool: "reactor-netty #2985",
-        "a pool handed out connections that the server had closed, and nobody could say who had",
+        "connections of a client stayed in CLOSE_WAIT, and it could not be seen who had closed them",
         "a pooled connection shows RDHUP and its history before it is used again";
     solo_blog_67_keepalive_in_close_wait: "88250/solo-blog #67",
         "CLOSE_WAIT used a server up, and shorter keep-alive times were set against it",
         "keep-alive runs in CLOSE_WAIT and ends the connection with a peer that is gone, in its 660 s";
     imroc_38_full_accept_queue: "imroc/kubernetes-guide #38",
-        "clients gave up while their connections waited in a full accept queue, which then held CLOSE_WAIT only",
+        "a guide to CLOSE_WAIT that piles up; one way there is a program that does not accept in time",
         "accept() hands them out one by one; each reads 0, closes, and is gone";
 }
 

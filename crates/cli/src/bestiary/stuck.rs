@@ -30,7 +30,7 @@ super::entries! { Close;
         "close() did not wait for the peer's FIN and left the connection in an unknown state",
         "the stack ends the connection by itself, through every state, after close() has returned";
     ipstack_25_connection_that_cannot_exit: "ipstack PR 25",
-        "a connection could not end when the peer had closed first",
+        "a connection could not exit",
         "the passive close leaves no record behind once its FIN is acknowledged";
     ipstack_23_shutdown_and_time_out: "ipstack PR 23",
         "shutdown did not reach the wire, and when both sides closed at once a race left the session",

@@ -30,7 +30,7 @@ super::entries! { Close;
         "a connection that had ended in order was reset behind its end",
         "a graceful end carries no RST, neither on the side that closes first nor on the other";
     ipstack_7_late_segments_draw_no_reset: "ipstack PR 7",
-        "late segments of a connection that had just ended were answered with a RST",
+        "the repair of the same: a RST went out when a connection finished",
         "a late duplicate meets the TIME_WAIT record and is acknowledged";
     slirp4netns_167_fin_after_shut_wr: "slirp4netns PR 167",
         "after shutdown(SHUT_WR) the peer's FIN was answered with a RST",
