@@ -22,8 +22,14 @@ fn the_example_of_the_readme_is_the_one_that_compiles() {
 
 #[test]
 fn what_the_pages_link_to_is_there() {
-    let pages =
-        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/deviations.md"];
+    let pages = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/architecture.md",
+        "docs/deviations.md",
+        "docs/conformance.md",
+    ];
     for page in pages {
         let folder = root().join(page).parent().map(PathBuf::from).unwrap_or_default();
         let text = read(page);

@@ -2,6 +2,7 @@
 //! integration all run.
 
 mod args;
+mod conformance;
 #[cfg(test)]
 mod docs;
 mod no_std;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             true
         }
         Verb::NoStd => plan::no_std(&args),
+        Verb::Conformance => plan::conformance(&args),
         Verb::Test => plan::test(&args),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }

@@ -35,6 +35,14 @@ pub(crate) fn no_std(args: &Args) -> bool {
     plan.conclude()
 }
 
+/// `cargo xtask conformance`.
+pub(crate) fn conformance(args: &Args) -> bool {
+    let mut plan = Plan::new(args);
+    let what = if args.check { "docs/conformance.md agrees with the tests" } else { "docs/conformance.md" };
+    plan.check("paper", what, |_| crate::conformance::run(!args.check));
+    plan.conclude()
+}
+
 /// `cargo xtask test`.
 pub(crate) fn test(args: &Args) -> bool {
     let here = Situation {
@@ -54,6 +62,7 @@ pub(crate) fn test(args: &Args) -> bool {
             tool(screen, cargo(&["fmt", "--all", "--check", "--", "--color=never"]))
         });
     }
+    plan.check("paper", "docs/conformance.md agrees with the tests", |_| crate::conformance::run(false));
     let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     plan.check("clippy", &format!("cargo {}", clippy.join(" ")), |screen| tool(screen, cargo(&clippy)));
     if !here.fast {

@@ -75,6 +75,7 @@ fn dead(make: impl Fn() -> Rig, error: Error) {
     rig.expect_all_freed();
 }
 
+/// Holds: R5961-5
 #[test]
 fn connect_refused() {
     dead(
@@ -133,6 +134,7 @@ fn established() {
     assert_eq!(rig.take_error(), None);
 }
 
+/// Holds: MUST-12
 #[test]
 fn peer_sent_fin() {
     let mut rig = Start::Established.rig(Setup::default());
@@ -249,6 +251,7 @@ fn a_socket_in_last_ack_ends_without_an_error() {
     assert_eq!(rig.take_error(), None);
 }
 
+/// Holds: MUST-12
 #[test]
 fn reset() {
     dead(
@@ -307,6 +310,7 @@ fn reset_after_the_peers_fin() {
     assert_eq!(rig.write(b"x"), Err(Error::BrokenPipe));
 }
 
+/// Holds: MUST-20
 #[test]
 fn retransmission_gave_up() {
     dead(
@@ -393,6 +397,7 @@ fn every_ending_wakes_its_owner() {
     }
 }
 
+/// Holds: U9293-15
 #[test]
 fn each_fin_wakes_its_reader() {
     for start in [Start::Established, Start::FinWait1, Start::FinWait2] {

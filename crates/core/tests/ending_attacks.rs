@@ -212,6 +212,7 @@ fn a_forged_stamp_does_not_poison_paws() {
     }
 }
 
+/// Holds: MAY-12, R5961-9, R5961-10
 #[test]
 fn blind_text_and_fin_need_an_acceptable_ack() {
     // D3, RFC 5961 5.

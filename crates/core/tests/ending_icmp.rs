@@ -22,6 +22,7 @@ fn check(kind: &'static str, setup: &Setup, row: &str, quoted: impl Fn(Start) ->
 
 const QUIET: &str = "| LI,NSR = - | sync = - | F2o = - | TW = - keep";
 
+/// Holds: MUST-54, SHLD-26
 #[test]
 fn hard_errors_end_attempts_only() {
     // S27. The quoted number is in flight. In LISTEN and without a record there is nothing to hit.
@@ -33,6 +34,7 @@ fn hard_errors_end_attempts_only() {
     check("port", &Setup::v6(), &row, Start::snd_una);
 }
 
+/// Holds: MUST-56
 #[test]
 fn soft_errors_end_attempts_and_half_open_requests() {
     // S28, n29.
@@ -46,6 +48,7 @@ fn soft_errors_end_attempts_and_half_open_requests() {
     }
 }
 
+/// Holds: MUST-54
 #[test]
 fn errors_that_quote_nothing_in_flight_are_ignored() {
     for kind in ["port", "host", "big"] {

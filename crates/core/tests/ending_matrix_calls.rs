@@ -44,6 +44,7 @@ fn unless_orphan(start: Start, rig: &mut Rig, event: impl Fn(&mut Rig)) {
     }
 }
 
+/// Holds: U9293-6, U9293-7
 #[test]
 fn close_in_every_state() {
     // L1. An orphan's cells are those where nothing happens.
@@ -54,6 +55,7 @@ fn close_in_every_state() {
     );
 }
 
+/// Holds: SHLD-3
 #[test]
 fn close_with_unread_text_in_every_state_that_can_have_it() {
     // L2: unread text makes close an abort, also in CLOSING and LAST_ACK.
@@ -211,6 +213,7 @@ fn shutdown_both_in_every_state() {
     );
 }
 
+/// Holds: U9293-8
 #[test]
 fn abort_in_every_state() {
     // L9.
@@ -269,6 +272,7 @@ fn calls_on_a_socket_that_was_never_connected() {
     rig.expect_all_freed();
 }
 
+/// Holds: MAY-1
 #[test]
 fn calls_after_close_find_no_socket() {
     let mut rig = Start::Established.rig(Setup::default());
@@ -286,6 +290,7 @@ fn calls_after_close_find_no_socket() {
     rig.expect_state(State::FinWait1);
 }
 
+/// Holds: U9293-6
 #[test]
 fn shutdown_in_syn_received_sends_the_fin_once_the_handshake_is_done() {
     let mut rig = Start::SynReceived.rig(Setup::default());

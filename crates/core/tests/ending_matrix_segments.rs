@@ -252,26 +252,31 @@ fn setups() -> [Setup; 3] {
     [Setup::default(), Setup::v6(), Setup::modern()]
 }
 
+/// Holds: U9293-1, U9293-13, U9293-14, U9293-15
 #[test]
 fn a_fin_in_every_state() {
     check(FINS, &setups());
 }
 
+/// Holds: U9293-1, U9293-2, U9293-3
 #[test]
 fn an_ack_or_text_in_every_state() {
     check(ACKS_AND_TEXT, &setups());
 }
 
+/// Holds: SHLD-2, U9293-1, U9293-11, R5961-1, R5961-2, R5961-3, R5961-4, R5961-5, R5961-14
 #[test]
 fn a_rst_in_every_state() {
     check(RESETS, &setups());
 }
 
+/// Holds: U9293-1, R5961-6, R5961-7
 #[test]
 fn a_syn_in_every_state() {
     check(SYNS, &setups());
 }
 
+/// Holds: MUST-3, U9293-1, U9293-11
 #[test]
 fn a_scan_in_every_state() {
     check(SCANS, &setups());
@@ -307,6 +312,7 @@ const PAWS: &[Row] = &[
     ),
 ];
 
+/// Holds: R7323-29, R7323-30, R7323-31
 #[test]
 fn an_old_timestamp_in_every_state() {
     check(PAWS, &[Setup::modern(), Setup { v6: true, ..Setup::modern() }]);

@@ -27,6 +27,7 @@ fn expect_nothing_left(pair: &mut Pair, listener: Option<TcpHandle>) {
     assert_eq!((pair.a.next_timeout(), pair.b.next_timeout()), (None, None));
 }
 
+/// Holds: MUST-13
 #[test]
 fn six_steps_with_the_client_first() {
     let mut pair = pair();
@@ -115,6 +116,7 @@ fn a_close_at_once_answers_with_fin_and_ack_in_one_segment() {
     expect_nothing_left(&mut pair, Some(listener));
 }
 
+/// Holds: U9293-13
 #[test]
 fn fin_wait_1_goes_to_time_wait_in_one_segment_when_owned() {
     let mut rig = Start::FinWait1.rig(Setup::default());
@@ -125,6 +127,7 @@ fn fin_wait_1_goes_to_time_wait_in_one_segment_when_owned() {
     assert_eq!(states, [State::TimeWait, State::FinWait2]);
 }
 
+/// Holds: U9293-13, U9293-17
 #[test]
 fn simultaneous_close_leaves_time_wait_on_both_sides() {
     // W3.
@@ -210,6 +213,7 @@ fn half_close_by_the_server_lets_the_client_send_on() {
     half_close(Side::B);
 }
 
+/// Holds: U9293-4
 #[test]
 fn text_that_waits_at_close_is_delivered_before_the_end_of_file() {
     // P4: 1 MB through a 64 KB window, closed at once.
@@ -237,6 +241,7 @@ fn text_that_waits_at_close_is_delivered_before_the_end_of_file() {
     expect_nothing_left(&mut pair, Some(listener));
 }
 
+/// Holds: U9293-4
 #[test]
 fn the_fin_rides_on_the_last_segment() {
     let mut rig = Start::Established.rig(Setup::default());
@@ -264,6 +269,7 @@ fn a_cork_does_not_hold_the_fin() {
     rig.expect("FIN,ACK 0(6) ack 0");
 }
 
+/// Holds: U9293-7
 #[test]
 fn a_second_close_of_the_direction_sends_no_second_fin() {
     // P2.
@@ -303,6 +309,7 @@ fn linger_zero_resets_and_the_peer_sees_it_after_its_text() {
     expect_nothing_left(&mut pair, Some(listener));
 }
 
+/// Holds: SHLD-3
 #[test]
 fn an_orphan_that_gets_text_resets() {
     // W8: the peer learns that nobody reads.

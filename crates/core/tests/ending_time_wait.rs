@@ -16,6 +16,7 @@ fn server_time_wait(setup: Setup) -> Rig {
     rig
 }
 
+/// Holds: MAY-2
 #[test]
 fn a_syn_beyond_the_old_numbers_opens_a_new_incarnation() {
     // n26, W13.
@@ -32,6 +33,7 @@ fn a_syn_beyond_the_old_numbers_opens_a_new_incarnation() {
     }
 }
 
+/// Holds: SHLD-4
 #[test]
 fn a_syn_with_a_newer_stamp_opens_a_new_incarnation_whatever_its_number() {
     let mut rig = server_time_wait(Setup::modern());
@@ -133,6 +135,7 @@ fn restarts_can_be_capped() {
     rig.expect_all_freed();
 }
 
+/// Holds: U9293-14
 #[test]
 fn without_a_cap_any_segment_with_ack_keeps_the_record_as_on_linux() {
     let mut rig = Start::TimeWait.rig(Setup::default());
@@ -293,6 +296,7 @@ fn budget(start: Start, spec: SegSpec, n: usize, wanted: usize) {
 const SYNCHRONIZED: [Start; 6] =
     [Start::Established, Start::FinWait1, Start::FinWait2, Start::Closing, Start::CloseWait, Start::LastAck];
 
+/// Holds: R5961-12
 #[test]
 fn challenge_acks_are_limited_to_one_in_500_ms() {
     // P7; the FIN that is repeated meanwhile is no answer, so states with one in flight are left out.
@@ -351,6 +355,7 @@ fn two_desynchronized_stacks_fall_silent() {
     assert!(total <= 2, "{total} ACKs");
 }
 
+/// Holds: R5961-4
 #[test]
 fn an_acceptable_rst_matches_the_highest_sack_edge() {
     let mut rig = Start::Established.rig(Setup { sack: true, ..Setup::default() });

@@ -89,6 +89,7 @@ fn fin_never_acked(start: Start, owned: bool) {
     rig.expect_all_freed();
 }
 
+/// Holds: SHLD-11
 #[test]
 fn a_fin_lost_for_ever_ends_an_orphan_in_fin_wait_1_after_102_s() {
     fin_never_acked(Start::Established, false);
@@ -100,6 +101,7 @@ fn a_fin_lost_for_ever_ends_an_orphan_in_last_ack_after_102_s() {
     fin_never_acked(Start::CloseWait, false);
 }
 
+/// Holds: MUST-20, SHLD-11
 #[test]
 fn a_fin_lost_for_ever_ends_an_owned_connection_after_924_s() {
     fin_never_acked(Start::Established, true);
@@ -341,6 +343,7 @@ fn stuck() -> Rig {
     rig
 }
 
+/// Holds: U9293-4
 #[test]
 fn close_before_a_zero_window_enters_fin_wait_1_at_once_and_ends_after_102_s() {
     // TC-1, W16, n31: no probe is answered.
@@ -415,6 +418,7 @@ fn a_close_in_syn_received_repeats_the_handshake_before_the_fin() {
     rig.expect_all_freed();
 }
 
+/// Holds: MUST-37
 #[test]
 fn an_owned_connection_probes_for_ever_while_answered() {
     let mut rig = stuck();
@@ -461,6 +465,7 @@ fn a_fin_alone_before_a_zero_window_is_probed_for() {
     rig.expect_state(State::FinWait2);
 }
 
+/// Holds: U9293-5
 #[test]
 fn the_ack_of_all_text_sent_is_not_the_ack_of_an_unsent_fin() {
     // TC-2 and TC-3: the peer's window lets 4 bytes of 8 through.
@@ -487,6 +492,7 @@ fn the_ack_of_all_text_sent_is_not_the_ack_of_an_unsent_fin() {
     }
 }
 
+/// Holds: U9293-8
 #[test]
 fn abort_while_the_fin_is_unsent_resets_in_closing_and_last_ack() {
     // TC-4, n6.
@@ -515,6 +521,7 @@ fn abort_while_the_fin_is_unsent_resets_in_closing_and_last_ack() {
     }
 }
 
+/// Holds: U9293-4
 #[test]
 fn text_behind_a_small_window_leaves_piece_by_piece_and_the_fin_last() {
     // W6.
@@ -532,6 +539,7 @@ fn text_behind_a_small_window_leaves_piece_by_piece_and_the_fin_last() {
     rig.expect_state(State::FinWait2);
 }
 
+/// Holds: U9293-16
 #[test]
 fn the_user_timeout_bounds_the_fin_of_an_orphan() {
     let mut rig = Start::Established.rig(Setup::default());
@@ -549,6 +557,7 @@ fn the_user_timeout_bounds_the_fin_of_an_orphan() {
     rig.expect_all_freed();
 }
 
+/// Holds: U9293-16
 #[test]
 fn the_user_timeout_ends_what_is_owned_with_its_name() {
     let mut rig = Start::Established.rig(Setup::default());
@@ -570,6 +579,7 @@ fn the_user_timeout_ends_what_is_owned_with_its_name() {
     rig.expect_all_freed();
 }
 
+/// Holds: MUST-29, SHLD-12
 #[test]
 fn keep_alive_gives_up_after_nine_probes_with_a_rst() {
     for start in [Start::Established, Start::FinWait2, Start::CloseWait] {
@@ -597,6 +607,7 @@ fn keep_alive_gives_up_after_nine_probes_with_a_rst() {
     }
 }
 
+/// Holds: MUST-26, MUST-27
 #[test]
 fn an_answered_keep_alive_probe_starts_the_idle_time_anew() {
     let mut rig = Start::Established.rig(Setup::default());
@@ -617,6 +628,7 @@ fn an_answered_keep_alive_probe_starts_the_idle_time_anew() {
     assert_eq!(rig.take(), ["ACK -1(0) ack 0"]);
 }
 
+/// Holds: MUST-26
 #[test]
 fn keep_alive_waits_while_a_fin_is_in_flight() {
     for start in [Start::FinWait1, Start::Closing, Start::LastAck] {
@@ -662,6 +674,7 @@ fn a_syn_ack_is_given_up_after_63_s() {
     }
 }
 
+/// Holds: MUST-25
 #[test]
 fn owned_half_closed_and_idle_connections_have_no_timer() {
     // What is owned may last; the watchdog of CLOSE_WAIT only tells.

@@ -221,6 +221,20 @@ fn the_predicted_end_at_a_closed_window_comes() {
 }
 
 #[test]
+fn the_predicted_end_at_a_window_that_was_shut_over_what_is_in_flight_comes() {
+    for orphan in [false, true] {
+        let mut rig = Start::Established.rig(Setup::default());
+        rig.write(b"in flight").unwrap();
+        rig.advance(ms(1));
+        rig.inject(seg("ACK", 0, 2).win(0));
+        if orphan {
+            rig.close();
+        }
+        ends_as_predicted(rig, &format!("orphan {orphan}"));
+    }
+}
+
+#[test]
 fn the_predicted_end_by_keepalive_comes() {
     let mut rig = Start::Established.rig(Setup::default());
     for option in [

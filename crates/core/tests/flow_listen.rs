@@ -254,7 +254,7 @@ fn a_syn_flood_leaves_no_more_records_than_the_backlog() {
     assert_eq!(rig.stack.counts().buffer_bytes, 0);
 }
 
-// Attacks A6, A7: MUST-57, MUST-63.
+/// Holds: MUST-57, MUST-63
 #[test]
 fn a_syn_from_or_to_what_is_no_single_host_draws_nothing() {
     let bad = ["0.0.0.0", "255.255.255.255", "192.0.2.255", "224.0.0.1", "127.0.0.1", "192.0.2.1"];
@@ -280,6 +280,7 @@ fn a_syn_from_or_to_what_is_no_single_host_draws_nothing() {
 }
 
 // RFC 9293 3.10.7.2: RST first, ACK second for SYN with FIN.
+/// Holds: U9293-9
 #[test]
 fn a_listener_answers_only_a_plain_syn() {
     let mut rig = Rig::new(Setup::default());

@@ -43,7 +43,7 @@ fn data_on_the_third_segment_is_delivered() {
     rig.expect("ACK 0(0) ack 5");
 }
 
-// RFC 9293 MUST-10, MUST-11.
+/// Holds: MUST-10, R7323-6
 #[test]
 fn crossed_syns_make_one_connection() {
     for setup in [Setup::default(), Setup::modern()] {
@@ -66,6 +66,7 @@ fn crossed_syns_make_one_connection() {
     }
 }
 
+/// Holds: MUST-10, U9293-17
 #[test]
 fn crossed_syns_of_two_stacks_open_both() {
     let mut pair = Pair::new(&Config::default(), ms(10));
@@ -88,7 +89,8 @@ fn crossed_syns_of_two_stacks_open_both() {
     assert_eq!((pair.a.counts().sockets, pair.b.counts().sockets), (1, 1));
 }
 
-// RFC 7323 R7323-3, R7323-4, R7323-18; RFC 2018 2; MUST-14.
+// RFC 2018 2.
+/// Holds: R7323-3, R7323-4, R7323-7, R7323-18
 #[test]
 fn an_option_is_on_only_if_both_sent_it() {
     for bits in 0..16u8 {
@@ -125,7 +127,7 @@ fn an_option_is_on_only_if_both_sent_it() {
     }
 }
 
-// RFC 7323 R7323-9.
+/// Holds: R7323-9
 #[test]
 fn a_window_shift_beyond_14_is_read_as_14() {
     let mut rig = Rig::new(Setup { scale: Some(15), ..Setup::default() });
@@ -133,7 +135,8 @@ fn a_window_shift_beyond_14_is_read_as_14() {
     assert_eq!(rig.stack.tcp_info(rig.h()).unwrap().window_scales.unwrap().0, 14);
 }
 
-// MUST-15, SHLD-5; A peer's MSS below the floor is raised to it.
+// A peer's MSS below the floor is raised to it.
+/// Holds: MUST-15
 #[test]
 fn without_an_mss_option_536_or_1220_is_assumed() {
     for (v6, mss, expected) in [
@@ -150,7 +153,8 @@ fn without_an_mss_option_536_or_1220_is_assumed() {
     }
 }
 
-// MUST-22, MUST-23 (with Linux's four linear repeats).
+// With Linux's four linear repeats.
+/// Holds: MUST-22, MUST-23
 #[test]
 fn a_syn_is_repeated_after_1_1_1_1_1_2_4_to_64_seconds_and_fails_at_131() {
     let mut rig = Rig::new(Setup::default());
@@ -309,7 +313,7 @@ fn a_port_that_a_listener_holds_is_not_chosen() {
     assert_eq!(connect_to(&mut rig, peer).map(|_| ()), Err(Error::AddrNotAvailable));
 }
 
-// RFC 6528, MUST-8, MUST-9.
+/// Holds: MUST-8, SHLD-1, R6528-1
 #[test]
 fn isns_rise_with_the_clock_for_a_tuple_and_are_unrelated_across_tuples() {
     let mut rig = Rig::new(Setup::default());
@@ -383,6 +387,7 @@ fn any_isn_works_on_both_sides() {
     }
 }
 
+/// Holds: MUST-46
 #[test]
 fn connect_refuses_what_cannot_be_a_peer() {
     let mut rig = Rig::new(Setup::default());
@@ -400,7 +405,7 @@ fn connect_refuses_what_cannot_be_a_peer() {
     rig.expect_nothing();
 }
 
-// RFC 6298 R6298-14, RFC 5681 R5681-5.
+/// Holds: R6298-14, R5681-5
 #[test]
 fn after_a_lost_syn_data_begins_with_one_segment_and_three_seconds() {
     let mut rig = Rig::new(Setup::default());

@@ -42,7 +42,7 @@ fn the_first_segments_are_acknowledged_at_once() {
     }
 }
 
-// SHLD-18, MUST-40, R5681-19.
+/// Holds: SHLD-18, R5681-19
 #[test]
 fn a_lone_segment_is_acknowledged_after_40_ms() {
     let (mut rig, at) = settled(Setup::default());
@@ -56,7 +56,7 @@ fn a_lone_segment_is_acknowledged_after_40_ms() {
     assert_eq!(rig.stack.counters().delayed_acks, 1);
 }
 
-// SHLD-19, R5681-20, MUST-58, MUST-59.
+/// Holds: MUST-58, MUST-59, SHLD-19, R5681-19, R5681-20
 #[test]
 fn every_second_full_segment_is_acknowledged_at_once() {
     let (mut rig, mut at) = settled(Setup::default());
@@ -107,7 +107,8 @@ fn quickack_acknowledges_at_once() {
     rig.expect(&format!("ACK 0(0) ack {}", at + 10));
 }
 
-// R5681-11, RFC 2018 4.
+// RFC 2018 4.
+/// Holds: MAY-13, R5681-11
 #[test]
 fn a_segment_out_of_order_draws_an_ack_at_once_with_the_newest_block_first() {
     let (mut rig, at) = settled(Setup { sack: true, ..Setup::default() });
@@ -152,7 +153,8 @@ fn without_sack_permitted_no_block_is_sent() {
     assert_eq!(rig.sent.len(), 2);
 }
 
-// RFC 2883; R5681-11: the filler of a hole is acknowledged at once.
+// RFC 2883; the filler of a hole is acknowledged at once.
+/// Holds: SHLD-31, R5681-11
 #[test]
 fn filling_the_hole_acknowledges_at_once_and_delivers_all() {
     let (mut rig, at) = settled(Setup { sack: true, ..Setup::default() });
@@ -179,7 +181,7 @@ fn the_first_arrival_of_a_byte_wins() {
     assert_eq!(rig.read().unwrap(), b"332211112233");
 }
 
-// SHLD-14: the right edge that was offered never moves back.
+/// Holds: SHLD-14, MAY-8, R7323-11, R7323-12
 #[test]
 fn the_right_edge_never_moves_back_and_the_window_shuts_when_nobody_reads() {
     for scale in [None, Some(7)] {
@@ -207,7 +209,7 @@ fn the_right_edge_never_moves_back_and_the_window_shuts_when_nobody_reads() {
         rig.inject(seg("ACK", edge, 0).len(100));
         assert_eq!(rig.take().len(), 1);
         assert_eq!(info(&rig).unread, before);
-        // MUST-39: it opens again by a useful step, told at once.
+        // It opens again by a useful step, told at once.
         let mut small = [0; 100];
         rig.stack.tcp_read(rig.now, rig.h(), &mut small).unwrap();
         rig.expect_nothing();
@@ -233,7 +235,8 @@ fn one_byte_segments_cannot_push_the_edge_on_without_end() {
     }
 }
 
-// MUST-39: the silly window of the receiver.
+// The silly window of the receiver.
+/// Holds: MUST-39
 #[test]
 fn a_slow_reader_opens_the_window_in_useful_steps() {
     let mut rig = Rig::new(Setup::default());
@@ -265,7 +268,7 @@ fn a_slow_reader_opens_the_window_in_useful_steps() {
     assert!(updates.iter().all(|window| *window >= 1460), "{updates:?}");
 }
 
-// R7323-6, REC-1.
+/// Holds: R7323-6, R7323-8
 #[test]
 fn the_window_of_a_syn_is_not_scaled_and_later_ones_are() {
     let mut rig = Rig::new(Setup::modern());
@@ -357,7 +360,7 @@ fn the_stacks_memory_limit_drops_what_does_not_fit() {
     assert!(ack.rel_ack == 0 || ack.rel_ack == 100);
 }
 
-// R7323-17, R7323-27.
+/// Holds: R7323-17, R7323-27
 #[test]
 fn the_echoed_stamp_is_that_of_the_first_segment_not_yet_acknowledged() {
     let (mut rig, at) = settled(Setup { timestamps: true, ..Setup::default() });
@@ -393,7 +396,7 @@ fn a_forged_stamp_does_not_poison_paws() {
     assert_eq!(rig.stack.counters().paws_drops, 0);
 }
 
-// R7323-28, R7323-31, R7323-34.
+/// Holds: R7323-31, R7323-34
 #[test]
 fn an_old_stamp_is_refused_with_an_ack_until_24_days_of_silence() {
     let (mut rig, at) = settled(Setup::modern());
@@ -408,7 +411,8 @@ fn an_old_stamp_is_refused_with_an_ack_until_24_days_of_silence() {
     assert_eq!(rig.read().unwrap().len(), 10);
 }
 
-// R7323-21 as Linux: taken. R7323-23: a stamp that was not agreed is ignored.
+// A missing stamp is taken, as on Linux; one that was not agreed is ignored.
+/// Holds: R7323-21, R7323-22, R7323-23
 #[test]
 fn a_missing_or_uninvited_stamp_breaks_nothing() {
     let mut rig = open(Setup::modern());

@@ -34,7 +34,8 @@ fn segments(from: i64, count: i64) -> Vec<(i64, usize)> {
     (0..count).map(|n| ((from + n) * MSS, MSS as usize)).collect()
 }
 
-// RFC 6928; R5681-1.
+// RFC 6928.
+/// Holds: SHLD-28, R5681-1, R5681-3, R5681-4
 #[test]
 fn the_initial_window_is_ten_segments() {
     let mut rig = open(reno());
@@ -44,7 +45,7 @@ fn the_initial_window_is_ten_segments() {
     assert_eq!(info(&rig).unsent, 60_000 - 14_600);
 }
 
-// R5681-8.
+/// Holds: MUST-19, R5681-2, R5681-8
 #[test]
 fn slow_start_grows_by_what_is_acknowledged() {
     let mut rig = open(reno());
@@ -58,6 +59,7 @@ fn slow_start_grows_by_what_is_acknowledged() {
 }
 
 // Attack E1.
+/// Holds: R5681-8
 #[test]
 fn acknowledging_a_segment_in_pieces_grows_the_window_no_faster() {
     let mut honest = open(reno());
@@ -71,7 +73,7 @@ fn acknowledging_a_segment_in_pieces_grows_the_window_no_faster() {
     assert!(divided <= fair + 1460, "{divided} against {fair}");
 }
 
-// Attack E3; RFC 5961 5, R5961-10.
+/// Holds: R5961-10, R5961-12
 #[test]
 fn an_ack_of_what_was_never_sent_changes_nothing_and_is_challenged_at_a_limited_rate() {
     let mut rig = open(reno());
@@ -86,7 +88,8 @@ fn an_ack_of_what_was_never_sent_changes_nothing_and_is_challenged_at_a_limited_
     assert_eq!((before.cwnd, before.unacked), (after.cwnd, after.unacked));
 }
 
-// R5681-12, R5681-13, R5681-15; RFC 6582.
+// RFC 6582.
+/// Holds: R5681-7, R5681-12, R5681-13, R5681-15, R5681-17
 #[test]
 fn three_duplicates_retransmit_and_the_first_two_send_new_data() {
     let mut rig = open(reno());
@@ -156,7 +159,8 @@ fn duplicates_below_the_recovery_point_after_a_timeout_retransmit_nothing() {
     assert_eq!(rig.stack.counters().fast_recoveries, 0);
 }
 
-// R5681-14: what a SACK peer's duplicate does not say did not happen.
+// What a SACK peer's duplicate does not say did not happen.
+/// Holds: R5681-14
 #[test]
 fn a_duplicate_of_a_sack_peer_counts_only_with_sack_blocks() {
     let mut rig = open(Setup { sack: true, ..reno() });
@@ -177,7 +181,7 @@ fn a_duplicate_of_a_sack_peer_counts_only_with_sack_blocks() {
     assert!(info(&rig).in_recovery);
 }
 
-// Attack E2; R5681-16.
+/// Holds: R5681-16
 #[test]
 fn a_thousand_forged_duplicates_send_at_most_a_flight_more() {
     let mut rig = open(Setup { scale: Some(7), ..reno() });
@@ -191,7 +195,8 @@ fn a_thousand_forged_duplicates_send_at_most_a_flight_more() {
     assert!(sent.len() <= 14, "{} segments", sent.len());
 }
 
-// R6298-2, R6298-10 to 13, RFC 5681 equation 4.
+// RFC 5681 equation 4.
+/// Holds: MUST-19, R6298-10, R6298-12, R6298-13, R5681-10
 #[test]
 fn the_timer_resends_the_oldest_segment_with_back_off_and_one_segment_of_window() {
     let mut rig = open(reno());
@@ -228,7 +233,8 @@ fn recovery_after_a_timeout_goes_on_in_slow_start() {
     assert!(!info(&rig).in_recovery);
 }
 
-// R6298-7: Karn's rule; the back-off stays until a segment that was sent once is acknowledged.
+// Karn's rule; the back-off stays until a segment that was sent once is acknowledged.
+/// Holds: MUST-18, R6298-7
 #[test]
 fn a_retransmitted_segment_gives_no_sample_and_keeps_the_back_off() {
     let mut rig = open(reno());
@@ -251,7 +257,8 @@ fn a_retransmitted_segment_gives_no_sample_and_keeps_the_back_off() {
     assert!(info(&rig).srtt > before);
 }
 
-// R7323-25: timestamps tell the transmissions apart.
+// Timestamps tell the transmissions apart.
+/// Holds: R7323-25
 #[test]
 fn with_timestamps_a_retransmission_gives_a_sample() {
     let mut rig = open(Setup { timestamps: true, ..reno() });
@@ -267,6 +274,7 @@ fn with_timestamps_a_retransmission_gives_a_sample() {
     assert!(info(&rig).srtt < ms(50), "{:?}", info(&rig).srtt);
 }
 
+/// Holds: R6298-11
 #[test]
 fn the_timer_stops_when_all_is_acknowledged_and_restarts_with_progress() {
     let mut rig = open(reno());
@@ -281,7 +289,8 @@ fn the_timer_stops_when_all_is_acknowledged_and_restarts_with_progress() {
     rig.expect_nothing();
 }
 
-// R5681-18, as Linux: halved for each RTO, not below the initial window.
+// As Linux: halved for each RTO, not below the initial window.
+/// Holds: R5681-18
 #[test]
 fn an_idle_window_is_not_trusted() {
     let mut rig = open(Setup { scale: Some(7), ..reno() });
@@ -312,7 +321,8 @@ fn an_unused_window_does_not_grow() {
     assert_eq!(info(&rig).cwnd, 14_600);
 }
 
-// SHLD-7, MUST-17; Minshall's variant as Linux.
+// Minshall's variant as Linux.
+/// Holds: SHLD-7, MUST-60
 #[test]
 fn nagle_holds_a_second_small_segment_until_the_first_is_acknowledged() {
     let mut rig = open(reno());
@@ -330,6 +340,7 @@ fn nagle_holds_a_second_small_segment_until_the_first_is_acknowledged() {
     assert_eq!(pieces(&mut rig), [(1490, 5)], "only a full segment is in flight");
 }
 
+/// Holds: MUST-17
 #[test]
 fn nodelay_sends_small_segments_at_once() {
     let mut rig = open(reno());
@@ -342,6 +353,7 @@ fn nodelay_sends_small_segments_at_once() {
     assert_eq!(pieces(&mut rig), [(20, 10)]);
 }
 
+/// Holds: MUST-60
 #[test]
 fn cork_sends_full_segments_until_it_is_pulled_or_200_ms_are_over() {
     let mut rig = open(reno());
@@ -372,7 +384,7 @@ fn a_fin_lets_the_tail_go() {
     rig.expect("FIN,ACK 0(100) ack 0");
 }
 
-// MUST-36, SHLD-29, SHLD-30, MUST-37.
+/// Holds: MUST-36, MUST-37, SHLD-29, SHLD-30
 #[test]
 fn a_zero_window_is_probed_with_back_off_for_as_long_as_the_peer_answers() {
     let mut rig = open(reno());
@@ -413,7 +425,7 @@ fn an_unanswered_probe_is_repeated_and_the_loss_of_a_window_update_is_survived()
     rig.expect("ACK 0(100) ack 0");
 }
 
-// MUST-38.
+/// Holds: MUST-38
 #[test]
 fn a_sender_waits_for_a_useful_window_but_not_for_ever() {
     let mut rig = open(reno());
@@ -434,7 +446,7 @@ fn a_peer_whose_windows_are_all_small_gets_segments_of_half_of_them() {
     assert_eq!(pieces(&mut rig), [(0, 500), (500, 500)]);
 }
 
-// MUST-34, SHLD-15, SHLD-16.
+/// Holds: MUST-34, SHLD-15, SHLD-16, R7323-10, R7323-13, R7323-15
 #[test]
 fn a_window_that_shrinks_below_what_was_sent_stops_new_data_and_allows_retransmission() {
     let mut rig = open(reno());
@@ -448,7 +460,7 @@ fn a_window_that_shrinks_below_what_was_sent_stops_new_data_and_allows_retransmi
     assert!(!pieces(&mut rig).is_empty());
 }
 
-// R7323-8.
+/// Holds: R7323-8
 #[test]
 fn the_peers_window_is_scaled_by_its_shift() {
     let mut rig = open(Setup { scale: Some(5), window: 1000, ..reno() });
@@ -456,7 +468,7 @@ fn the_peers_window_is_scaled_by_its_shift() {
     assert_eq!(info(&rig).send_window, 32_000);
 }
 
-// MUST-61.
+/// Holds: MUST-61
 #[test]
 fn psh_stands_on_the_last_segment_of_what_is_queued() {
     let mut rig = open(reno());
@@ -465,7 +477,7 @@ fn psh_stands_on_the_last_segment_of_what_is_queued() {
     assert_eq!(psh, [false, false, true]);
 }
 
-// MUST-16.
+/// Holds: MUST-16
 #[test]
 fn options_count_against_the_segment_size() {
     let mut rig = open(Setup { timestamps: true, ..reno() });
@@ -475,6 +487,7 @@ fn options_count_against_the_segment_size() {
 }
 
 // RFC 1191, RFC 5927.
+/// Holds: MUST-16, R7323-35
 #[test]
 fn a_too_big_message_about_data_in_flight_cuts_the_segments_and_resends() {
     for v6 in [false, true] {
@@ -549,7 +562,8 @@ fn two_connections_both_heed_a_message_with_the_same_mtu() {
     assert_eq!(info(&rig).mss, 1260);
 }
 
-// MUST-54, MUST-56, SHLD-26 (as Linux: soft in synchronized states).
+// As Linux: soft in synchronized states.
+/// Holds: MUST-54, MUST-56, SHLD-26
 #[test]
 fn icmp_errors_end_an_attempt_and_are_only_remembered_later() {
     for (kind, error) in [
@@ -574,7 +588,7 @@ fn icmp_errors_end_an_attempt_and_are_only_remembered_later() {
     }
 }
 
-// MUST-24 to MUST-29, SHLD-12.
+/// Holds: MUST-26, MUST-28, MUST-29, SHLD-12
 #[test]
 fn keepalive_probes_after_idle_and_resets_after_nine_unanswered() {
     let mut rig = open(Setup::default());
@@ -604,6 +618,7 @@ fn keepalive_probes_after_idle_and_resets_after_nine_unanswered() {
 }
 
 // RFC 5482; TCP_USER_TIMEOUT.
+/// Holds: MUST-21
 #[test]
 fn the_user_timeout_bounds_unacknowledged_data_and_progress_restarts_it() {
     let mut rig = open(Setup::default());
@@ -654,6 +669,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Attack E6: windows that open, shut, shrink at random: no panic, nothing new beyond the edge, and all arrives.
+    ///
+    /// Holds: R7323-10
     #[test]
     fn any_sequence_of_windows_is_survived(
         scale in proptest::option::of(0..15u8),

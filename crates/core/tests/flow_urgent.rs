@@ -1,5 +1,5 @@
 //! The urgent pointer as Linux's default reads it: one mark, the byte before its target out of line (RFC 9293 3.8.5,
-//! RFC 6093; MUST-30, MUST-62).
+//! RFC 6093).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
 
 mod common;
@@ -23,6 +23,7 @@ fn read_urgent(rig: &mut Rig) -> Result<u8, Error> {
     rig.stack.tcp_read_urgent(h)
 }
 
+/// Holds: MUST-30, MUST-31, MUST-33, MUST-62
 #[test]
 fn the_byte_before_the_pointer_is_taken_out_of_line() {
     let mut rig = open();
@@ -93,6 +94,7 @@ fn a_newer_mark_makes_the_older_byte_part_of_the_stream() {
     assert_eq!(rig.read().unwrap(), b"g");
 }
 
+/// Holds: MUST-31
 #[test]
 fn oobinline_leaves_the_byte_in_the_stream() {
     let mut rig = open();
@@ -106,7 +108,7 @@ fn oobinline_leaves_the_byte_in_the_stream() {
     assert_eq!(all, b"abCde");
 }
 
-// MUST-66.
+/// Holds: MUST-66, U9293-12
 #[test]
 fn urgency_is_noted_while_the_window_is_shut() {
     let mut rig = open();

@@ -140,6 +140,7 @@ fn malformed_headers_are_dropped_and_counted() {
     assert_eq!(bench.counters.in_truncated_pkts, 1);
 }
 
+/// Holds: MUST-63
 #[test]
 fn land_and_other_invalid_sources_are_dropped_in_silence() {
     for any_address in [false, true] {
@@ -175,6 +176,7 @@ fn only_own_addresses_are_taken_unless_any_address() {
     assert_eq!(open.counters.in_addr_errors, 7);
 }
 
+/// Holds: MUST-57
 #[test]
 fn groups_get_no_tcp_and_no_errors() {
     let mut bench = Bench::new(Config { any_address: true, ..config() });
@@ -193,6 +195,7 @@ fn groups_get_no_tcp_and_no_errors() {
     assert!(!datagram.unicast);
 }
 
+/// Holds: MUST-50, MUST-53
 #[test]
 fn source_routes_are_dropped_and_other_options_ignored() {
     let mut bench = Bench::new(config());

@@ -43,7 +43,11 @@ impl Tcb {
             return AckResult::Unsent;
         }
         self.update_ts_recent(cx, seg);
+        let was_shut = self.snd_wnd == 0;
         let window_changed = self.update_send_window(seg);
+        if was_shut && self.snd_wnd > 0 {
+            self.window_reopened(cx);
+        }
         self.soft_error = None;
         self.probes_out = 0;
         self.probes_since = None;
@@ -75,6 +79,16 @@ impl Tcb {
         self.snd_wnd = window;
         self.max_window = self.max_window.max(window);
         changed
+    }
+
+    /// The window was shut over what is in flight, and opens: what was sent again meanwhile were probes, so back-off and
+    /// patience begin anew. Not for an orphan, which a peer could keep that way.
+    fn window_reopened(&mut self, cx: &mut Ctx) {
+        if !self.rtx.is_empty() && !self.is_orphan() && !self.handshake_unacked() {
+            self.retrans_stamp = None;
+            self.backoff = 0;
+            self.arm_rto(cx);
+        }
     }
 
     /// Nothing is in flight: the window may have opened (Linux `tcp_ack_probe`).

@@ -12,7 +12,7 @@ use lastack_wire::tcp::Flags;
 
 /// Most immediate ACKs at the start and after an upset (Linux `TCP_MAX_QUICKACKS`).
 const MAX_QUICK_ACKS: u8 = 16;
-/// Longest delay of an ACK in interactive mode (Linux `TCP_DELACK_MAX`).
+/// Longest delay of an ACK (RFC 9293 3.8.6.3: below 500 ms; Linux `TCP_DELACK_MAX`).
 const DELACK_MAX: Duration = Duration::from_millis(200);
 
 impl Tcb {
@@ -242,10 +242,7 @@ impl Tcb {
     fn arm_delayed_ack(&mut self, cx: &mut Ctx) {
         let min = cx.cfg.tcp.delayed_ack;
         let ato = Duration::from_millis(self.delack.ato_ms.into());
-        let mut longest = if self.is(Is::PINGPONG) { DELACK_MAX } else { Duration::from_millis(500) };
-        if let Some(srtt) = self.rtt.srtt() {
-            longest = longest.min(srtt.max(min));
-        }
+        let longest = self.rtt.srtt().map_or(DELACK_MAX, |srtt| DELACK_MAX.min(srtt));
         self.timers.set(
             &mut cx.wheel,
             self.key,

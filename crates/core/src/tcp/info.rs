@@ -5,6 +5,7 @@ use super::state::State;
 use super::tcb::{Is, Recovery, SentFlags, Tcb};
 use super::timers::{ALL, Timer};
 use crate::ctx::Ctx;
+use crate::error::Error;
 use crate::event::{ConnectionId, Transition};
 use crate::time::Instant;
 use core::time::Duration;
@@ -78,6 +79,8 @@ pub struct TcpInfo {
     pub timer: Option<(TimerKind, Duration)>,
     /// Our FIN is queued; and it was sent.
     pub fin: (bool, bool),
+    /// What a router said about a segment in flight, and no acknowledgement has refuted since (RFC 9293 3.9.1.8).
+    pub soft_error: Option<Error>,
     /// The last transition.
     pub last_transition: Option<Transition>,
     /// The peer's FIN has taken effect.
@@ -245,6 +248,7 @@ impl Tcb {
             last_received: cx.now - self.last_received,
             timer: self.next_timer(cx),
             fin: (self.is(Is::FIN_QUEUED), self.fin_sent()),
+            soft_error: self.soft_error,
             last_transition: self.history.last(),
             fin_received: self.is(Is::DONE),
             interactive: self.is(Is::PINGPONG),

@@ -192,8 +192,13 @@ impl Tcb {
             return false;
         }
         let user = self.user_timeout_passed(cx, Some(since));
-        let model = model_timeout(&cx.cfg.tcp, retries, cx.cfg.tcp.rto_min);
-        if !user && (self.knobs.user_timeout_ms > 0 || cx.now - since < model) {
+        let over = if self.shrunk_to_zero() {
+            self.patience_with_shrunk_window(cx, since) < cx.now
+        } else {
+            let model = model_timeout(&cx.cfg.tcp, retries, cx.cfg.tcp.rto_min);
+            self.knobs.user_timeout_ms == 0 && cx.now - since >= model
+        };
+        if !user && !over {
             return false;
         }
         let (timeout, cause) = if user {
@@ -203,6 +208,17 @@ impl Tcb {
         };
         self.fail(cx, self.soft_error.unwrap_or(Error::TimedOut(timeout)), cause, Initiator::Timer);
         true
+    }
+
+    /// The peer has shut its window over what is in flight: what is sent again is a probe (RFC 9293 3.8.6).
+    pub(crate) fn shrunk_to_zero(&self) -> bool {
+        self.snd_wnd == 0 && !self.is_orphan() && !self.handshake_unacked()
+    }
+
+    /// Until then an owned connection probes a window that was shut over what is in flight; each answer puts it off
+    /// (Linux `tcp_rtx_probe0_timed_out`).
+    pub(crate) fn patience_with_shrunk_window(&self, cx: &Ctx, since: Instant) -> Instant {
+        self.last_received.max(since) + cx.cfg.tcp.rto_max * 2
     }
 
     pub(crate) fn orphan_retries(&self, cx: &Ctx, alive: bool) -> u8 {

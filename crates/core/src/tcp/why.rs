@@ -320,7 +320,12 @@ impl Tcb {
             let rto = double(self.rtt.rto(), backoff).min(max);
             let retries =
                 if self.is_orphan() { self.orphan_retries(cx, rto < max) } else { cx.cfg.tcp.retries2 };
-            if retransmits > 0 && at - since >= model_timeout(&cx.cfg.tcp, retries, cx.cfg.tcp.rto_min) {
+            let over = if self.shrunk_to_zero() {
+                self.patience_with_shrunk_window(cx, since) < at
+            } else {
+                at - since >= model_timeout(&cx.cfg.tcp, retries, cx.cfg.tcp.rto_min)
+            };
+            if retransmits > 0 && over {
                 break;
             }
             retransmits = retransmits.saturating_add(1);

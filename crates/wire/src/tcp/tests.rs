@@ -150,6 +150,7 @@ proptest! {
     }
 }
 
+/// Holds: MUST-7
 #[test]
 fn every_kind_and_length_at_every_offset_terminates() {
     for offset in 0..40 {
@@ -241,6 +242,7 @@ fn of_a_repeated_option_the_last_counts() {
     assert_eq!(Options::parse(&twice).sack, sack(&[(9, 10)]));
 }
 
+/// Holds: MUST-7
 #[test]
 fn length_that_runs_out_stops_parsing_and_keeps_what_was_read() {
     for bad in [&[3u8, 0][..], &[3, 1], &[3], &[8, 10, 0, 0], &[99, 3]] {
@@ -258,10 +260,29 @@ fn known_option_of_a_wrong_length_is_skipped() {
     assert!(Options::parse(&[5, 2]).malformed);
 }
 
+/// Holds: MUST-6, MUST-68
 #[test]
 fn unknown_options_are_skipped_and_end_ends() {
     let options = Options::parse(&[254, 4, 0xf9, 0x89, 19, 2, 3, 3, 9, 0, 2, 4, 5, 0xb4]);
     assert_eq!(options, Options { window_scale: Some(9), ..Options::default() });
+}
+
+/// Holds: MUST-4, MUST-64
+#[test]
+fn options_are_read_at_any_alignment_between_no_operations_and_an_end() {
+    let mss = Options { mss: Some(1460), ..Options::default() };
+    let stamps = Options { timestamps: Some((0x0102_0304, 0x0506_0708)), ..Options::default() };
+    for ahead in 0..=8 {
+        let mut bytes = vec![NOP; ahead];
+        bytes.extend([2, 4, 0x05, 0xb4]);
+        assert_eq!(Options::parse(&bytes), mss, "{ahead}");
+        // What lies behind the end is padding, even if it looks like an option.
+        bytes.extend([0, 2, 4, 0, 9]);
+        assert_eq!(Options::parse(&bytes), mss, "{ahead}");
+        let mut bytes = vec![NOP; ahead];
+        bytes.extend([8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(Options::parse(&bytes), stamps, "{ahead}");
+    }
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn errors_that_quote_nobody_of_us_are_dropped_and_counted() {
     assert!(take(&mut bench, &error_v4(&short)).is_some());
 }
 
+/// Holds: MUST-55
 #[test]
 fn source_quench_and_redirect_are_ignored() {
     let mut bench = Bench::new(config());

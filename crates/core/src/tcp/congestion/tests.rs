@@ -199,6 +199,7 @@ fn idle_time_halves_the_window_for_each_timeout_down_to_the_initial_one() {
     }
 }
 
+/// Holds: R5681-6
 #[test]
 fn a_smaller_segment_keeps_the_window_in_segments_a_larger_one_in_bytes() {
     for mut cc in both() {

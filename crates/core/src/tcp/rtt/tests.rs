@@ -25,6 +25,7 @@ impl Flow {
     }
 }
 
+/// Holds: R6298-2
 #[test]
 fn timeout_before_the_first_sample_is_one_second() {
     let rtt = RttEstimator::new(&RttConfig::default());
@@ -32,6 +33,7 @@ fn timeout_before_the_first_sample_is_one_second() {
     assert!(size_of::<RttEstimator>() <= 56);
 }
 
+/// Holds: MUST-18, R6298-3
 #[test]
 fn first_sample_sets_mean_and_half_of_it_as_deviation() {
     let mut flow = Flow::new();
@@ -40,6 +42,7 @@ fn first_sample_sets_mean_and_half_of_it_as_deviation() {
     assert_eq!(flow.rtt.rto(), ms(300 + 4 * 150));
 }
 
+/// Holds: R6298-1, R6298-5, R6298-9
 #[test]
 fn variance_term_never_falls_below_the_floor() {
     let mut flow = Flow::new();
@@ -51,6 +54,7 @@ fn variance_term_never_falls_below_the_floor() {
     assert!(flow.rtt.rttvar() < ms(1));
 }
 
+/// Holds: R6298-4
 #[test]
 fn a_slower_path_raises_the_timeout_at_once_and_it_settles_over_round_trips() {
     let mut flow = Flow::new();
@@ -88,6 +92,7 @@ fn a_falling_rtt_does_not_raise_the_timeout() {
     assert!(flow.rtt.rto() <= before);
 }
 
+/// Holds: R6298-6
 #[test]
 fn timeout_is_capped_and_hostile_samples_do_not_overflow() {
     let mut flow = Flow::new();

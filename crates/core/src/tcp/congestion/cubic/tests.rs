@@ -17,6 +17,7 @@ fn curve(t: f64, w_max: f64, start: f64) -> f64 {
     0.4 * (t - k).powi(3) + w_max
 }
 
+/// Holds: MAY-18
 #[test]
 fn window_follows_the_curve_concave_then_convex() {
     // 1,000 segments over 100 ms: far from Reno's region. K is (300 / 0.4)^(1/3) = 9.09 s.

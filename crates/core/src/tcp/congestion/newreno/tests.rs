@@ -1,6 +1,7 @@
 use super::super::tests::{MSS, Path, ms};
 use super::*;
 
+/// Holds: MUST-19, R5681-2, R5681-9
 #[test]
 fn congestion_avoidance_adds_a_segment_each_round_trip() {
     let mut path = Path::new(NewReno::new(MSS), ms(100));
