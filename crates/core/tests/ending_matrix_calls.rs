@@ -375,6 +375,7 @@ fn a_listener_that_was_shut_for_reading_closes_and_may_listen_again() {
     rig.expect_all_freed();
 }
 
+/// Holds: U9293-7
 #[test]
 fn the_port_of_a_closed_listener_is_free_at_once() {
     let mut rig = Rig::new(Setup::default());

@@ -227,3 +227,19 @@ fn datagrams_are_received_peeked_and_refused() {
         assert_eq!(client.recv(&mut buf).expect_err("refused").kind(), ErrorKind::ConnectionRefused);
     });
 }
+
+/// What a host chooses by chance comes from the operating system's generator, unless a seed was given.
+///
+/// Holds: R6528-3
+#[test]
+fn no_two_hosts_have_the_same_secrets() {
+    run_blocking(|| {
+        let port = || {
+            let (a, _) = hosts();
+            let listener = TcpListener::bind(&a, addr(A, 0)).expect("bind");
+            listener.local_addr().expect("address").port()
+        };
+        let ports: std::collections::BTreeSet<u16> = (0..6).map(|_| port()).collect();
+        assert!(ports.len() > 2, "six hosts, but only {ports:?}");
+    });
+}
