@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) activity: Arc<Activity>,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) trace: Trace,
     pub(crate) connections_full: Warning,
     pub(crate) shortage: Warning,
@@ -74,13 +74,18 @@ impl Gateway {
         if trace.is_on() {
             host.trace(transition);
         }
+        let ledger = Arc::new(Ledger::new(if records { limits.max_records } else { 0 }));
+        if records {
+            let ledger = Arc::clone(&ledger);
+            host.trace(move |event| ledger.transition(event));
+        }
         // Dual stack: both families.
         let tcp = tcp::listen(&host, (Ipv6Addr::UNSPECIFIED, 0).into(), limits.max_pending)?;
         let udp = UdpSocket::bind_any_port(&host, Ipv6Addr::UNSPECIFIED.into())?;
         let shared = Shared {
             slots: Arc::new(Semaphore::new(limits.max_connections)),
             activity: Arc::default(),
-            ledger: Ledger::new(if records { limits.max_records } else { 0 }),
+            ledger,
             trace,
             connections_full: Warning::new(),
             shortage: Warning::new(),

@@ -1,10 +1,12 @@
 //! What became of each connection and flow.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use lastack::{Ending, Initiator, TransitionEvent};
 use serde::Serialize;
 
 /// Whose doing something was.
@@ -77,6 +79,36 @@ pub struct ConnectionRecord {
     pub error: Option<String>,
     /// Everything sent before a reset arrived before it.
     pub delivered: bool,
+    /// How the stack's connection with the program ended; `None` if there was none.
+    pub inside: Option<Inside>,
+}
+
+/// The end of the stack's connection with the program, as the stack saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Inside {
+    /// Who began: `local` (the gateway, for the other side), `peer` (the program), `timer` or `administrator`.
+    pub began: &'static str,
+    /// In what way.
+    pub how: &'static str,
+    /// What ended it for good.
+    pub cause: String,
+    /// Bytes for the program that its kernel never acknowledged.
+    pub unacked: u32,
+    /// Bytes of the program that were received and not passed on.
+    pub unread: u32,
+}
+
+impl From<Ending> for Inside {
+    fn from(ending: Ending) -> Self {
+        let began = match ending.began {
+            Initiator::Local => "local",
+            Initiator::Peer => "peer",
+            Initiator::Timer => "timer",
+            Initiator::Administrator => "administrator",
+        };
+        let Ending { how, cause, unacked, unread, .. } = ending;
+        Self { began, how: how.text(), cause: cause.to_string(), unacked, unread }
+    }
 }
 
 /// One UDP flow.
@@ -161,6 +193,20 @@ impl fmt::Display for ConnectionRecord {
         if !self.delivered {
             f.write_str("; not all that came before was delivered")?;
         }
+        self.inside.as_ref().map_or(Ok(()), |inside| write!(f, "{inside}"))
+    }
+}
+
+/// What the line of the connection does not say yet.
+impl fmt::Display for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "; inside {} ({})", self.how, self.cause)?;
+        if self.unacked > 0 {
+            write!(f, ", {} B not acknowledged by the program", self.unacked)?;
+        }
+        if self.unread > 0 {
+            write!(f, ", {} B of the program not passed on", self.unread)?;
+        }
         Ok(())
     }
 }
@@ -208,13 +254,15 @@ pub(crate) fn count(number: usize, thing: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     report: Mutex<Report>,
+    /// How the stack's connections ended, by their numbers: that may be after their records are made.
+    endings: Mutex<BTreeMap<u32, Inside>>,
     /// Records at the most; 0 keeps none and counts none.
     room: usize,
 }
 
 impl Ledger {
     pub(crate) fn new(room: usize) -> Self {
-        Self { report: Mutex::default(), room }
+        Self { report: Mutex::default(), endings: Mutex::default(), room }
     }
 
     fn with(&self, add: impl FnOnce(&mut Report)) {
@@ -237,8 +285,22 @@ impl Ledger {
         self.with(|report| report.udp_flows.push(record));
     }
 
+    /// Follows the stack's transitions.
+    pub(crate) fn transition(&self, event: &TransitionEvent) {
+        let Some(ending) = event.ending else { return };
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        if endings.len() < self.room {
+            endings.insert(event.id.0, ending.into());
+        }
+    }
+
     pub(crate) fn take(&self) -> Report {
-        std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut report = std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        for connection in &mut report.connections {
+            connection.inside = endings.remove(&connection.number);
+        }
+        report
     }
 }
 
@@ -260,6 +322,7 @@ mod tests {
             ended_by: Party::Host,
             error: Some("connection reset".to_owned()),
             delivered: false,
+            inside: None,
         }
     }
 
@@ -298,5 +361,25 @@ mod tests {
             "#7 tcp 10.0.2.15:40000 -> 10.0.2.2:80: 3 B out, 4 B in, 1.500 s, reset by the server \
              (connection reset); not all that came before was delivered"
         );
+    }
+
+    #[test]
+    fn an_end_inside_says_how_and_what_was_left() {
+        let ending = Ending {
+            at: lastack::Instant::ZERO,
+            began: Initiator::Peer,
+            how: lastack::How::Reset,
+            cause: lastack::Cause::Reset,
+            unacked: 5,
+            unread: 2,
+        };
+        let record = ConnectionRecord { inside: Some(ending.into()), ..record(7) };
+        let text = record.to_string();
+        let end = "; inside reset (RST received), 5 B not acknowledged by the program, 2 B of the program not passed on";
+        assert!(text.ends_with(end), "{text}");
+        let report = Report { connections: vec![record], ..Report::default() };
+        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        let inside = &json["connections"][0]["inside"];
+        assert_eq!((&inside["began"], &inside["unacked"]), (&"peer".into(), &5.into()));
     }
 }

@@ -216,6 +216,7 @@ impl Drop for Flow {
             ended_by: outcome.ended_by,
             error: outcome.error,
             delivered: outcome.delivered,
+            inside: None,
         });
     }
 }

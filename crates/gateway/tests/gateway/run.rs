@@ -281,7 +281,11 @@ fn many_connections_at_once() {
         let summary: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
         let connections = summary["connections"].as_array().unwrap();
         assert_eq!(connections.len(), 200);
-        assert!(connections.iter().all(|connection| connection["end"] == "graceful"), "{summary}");
+        let well = |connection: &serde_json::Value| {
+            let inside = &connection["inside"];
+            connection["end"] == "graceful" && inside["began"] == "peer" && inside["unacked"] == 0
+        };
+        assert!(connections.iter().all(well), "{summary}");
     });
 }
 
