@@ -169,6 +169,8 @@ pub struct Run {
     pub no_host_loopback: bool,
     /// Lead a port of the host to a port of the program; may be repeated. Without ADDR the host's port is on its loopback
     /// (127.0.0.1 and ::1); with 0.0.0.0 or [::] on all of its addresses of that family
+    // What looks like a link is an address.
+    #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(long, short, value_name = "[ADDR:]PORT:PORT[/tcp|udp]")]
     pub publish: Vec<Publish>,
     /// The program and its arguments
@@ -278,6 +280,10 @@ fn one_line(error: &clap::Error, verb: Option<&str>) -> String {
     let valid = text(ContextKind::ValidValue);
     let problem = match error.kind() {
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument} needs a value"),
+        // The canonical exchanges are not spelt out among the values.
+        ErrorKind::InvalidValue if argument == "[SCENARIO]" => {
+            format!("there is no scenario '{value}'; there are {valid}, w1 to w16 and tc1 to tc4")
+        }
         ErrorKind::InvalidValue => format!("'{value}' is not valid for {argument}; it takes {valid}"),
         ErrorKind::MissingRequiredArgument if verb == Some("run") => "no program given".to_owned(),
         ErrorKind::MissingRequiredArgument if verb == Some("script") => "no script given".to_owned(),

@@ -1,7 +1,7 @@
 //! The bestiary: how connections ended wrongly in other stacks and programs, each rebuilt with lastack in the place of
 //! what failed.
 //!
-//! One source: the tables that the macro [`entries`] makes. The command lists and runs them, the tests run each under its
+//! One source: the tables that the macro `entries` makes. The command lists and runs them, the tests run each under its
 //! name, and `docs/bestiary.md` is written from them.
 
 mod applications;

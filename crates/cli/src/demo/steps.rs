@@ -281,7 +281,12 @@ fn change_sentence(story: &Story, index: usize) -> String {
         .filter(|(_, c)| c.cause != Cause::TimeWaitExpired)
         .partition(|(_, c)| c.cause == Cause::ListenerClosed);
     let Some((socket, first)) = own.first() else { return subject(story, index) };
-    let mut text = format!("{} {}", subject(story, index), deed(*socket, first.cause, step.both));
+    let deed = if first.cause == Cause::Fin && late_data(story, index) {
+        "gets what was missing before the FIN".to_owned()
+    } else {
+        deed(*socket, first.cause, step.both)
+    };
+    let mut text = format!("{} {deed}", subject(story, index));
     if *socket == Socket::Listener {
         for (socket, change) in dropped {
             text += &dropped_phrase(story, index, socket, change);
@@ -294,6 +299,17 @@ fn change_sentence(story: &Story, index: usize) -> String {
     let states = format!(": {}", states.join(", "));
     // An acknowledgement belongs to what is acknowledged; what else is sent follows from the state.
     if sent.starts_with(';') { text + &states + &sent } else { text + &sent + &states }
+}
+
+/// The FIN came before: what arrives now is the data that it had overtaken.
+fn late_data(story: &Story, index: usize) -> bool {
+    let side = story.steps[index].side;
+    let arrivals = story.entries.iter().filter(|e| e.step == Some(index) && e.side == side);
+    let mut arrivals = arrivals.filter_map(|e| match e.kind {
+        Kind::Arrive(segment) => Some(story.segments[segment].flags),
+        _ => None,
+    });
+    arrivals.next().is_some_and(|flags| !flags.contains(Flags::FIN))
 }
 
 /// What becomes of a connection whose listener closes.

@@ -16,7 +16,7 @@ fn rejected(args: &[&str], status: i32, says: &[&str]) {
 
 #[test]
 fn bad_usage_of_demo_is_status_2_and_one_line_with_the_right_form() {
-    rejected(&["demo", "foo"], 2, &["'foo'", "graceful", "lost-fin", "lastack demo [OPTIONS] [SCENARIO]"]);
+    rejected(&["demo", "foo"], 2, &["'foo'", "graceful", "lost-fin", "w1 to w16", "lastack demo [OPTIONS]"]);
     rejected(&["demo", "--formt", "svg"], 2, &["--formt", "did you mean '--format'?"]);
     rejected(&["demo", "--format", "xml"], 2, &["'xml'", "text, json, svg"]);
     rejected(&["demo", "--format", "svg", "--ascii"], 2, &["--ascii", "--format text"]);
