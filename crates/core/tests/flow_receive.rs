@@ -239,33 +239,38 @@ fn one_byte_segments_cannot_push_the_edge_on_without_end() {
 /// Holds: MUST-39
 #[test]
 fn a_slow_reader_opens_the_window_in_useful_steps() {
-    let mut rig = Rig::new(Setup::default());
-    let h = rig.stack.tcp_socket();
-    rig.stack.tcp_set_option(rig.now, h, TcpOption::RecvBuffer(8192)).unwrap();
-    rig.stack.tcp_bind(h, rig.local).unwrap();
-    rig.stack.tcp_connect(rig.now, h, rig.peer).unwrap();
-    rig.socket = Some(h);
-    rig.pump();
-    rig.iss = rig.sent.pop_front().unwrap().seq;
-    rig.inject(seg("SYN,ACK", -1, 0));
-    rig.take();
-    let mut at = 0;
-    for len in [1460, 1460, 1460, 1460, 1460, 892] {
-        rig.inject(seg("ACK", at, 0).len(len));
-        at += len as i64;
-    }
-    rig.advance(ms(500));
-    assert_eq!(rig.sent.pop_back().unwrap().window, 0);
-    rig.sent.clear();
-    let mut updates = Vec::new();
-    for _ in 0..8192 {
-        let mut byte = [0];
-        rig.stack.tcp_read(rig.now, h, &mut byte).unwrap();
+    for (scale, buffer) in [(None, 8192), (Some(7), 80_000)] {
+        let mut rig = Rig::new(Setup { scale, ..Setup::default() });
+        let h = rig.stack.tcp_socket();
+        rig.stack.tcp_set_option(rig.now, h, TcpOption::RecvBuffer(buffer)).unwrap();
+        rig.stack.tcp_bind(h, rig.local).unwrap();
+        rig.stack.tcp_connect(rig.now, h, rig.peer).unwrap();
+        rig.socket = Some(h);
         rig.pump();
-        updates.extend(rig.sent.drain(..).map(|sent| sent.window));
+        rig.iss = rig.sent.pop_front().unwrap().seq;
+        rig.inject(seg("SYN,ACK", -1, 0));
+        rig.take();
+        let mut at = 0;
+        while at < buffer {
+            let len = (buffer - at).min(1460);
+            rig.inject(seg("ACK", at as i64, 0).len(len));
+            at += len;
+        }
+        rig.advance(ms(500));
+        assert_eq!(rig.sent.pop_back().unwrap().window, 0);
+        rig.sent.clear();
+        let shift = info(&rig).window_scales.map_or(0, |scales| scales.1);
+        assert_eq!(shift > 0, scale.is_some());
+        let mut updates = Vec::new();
+        for _ in 0..buffer {
+            let mut byte = [0];
+            rig.stack.tcp_read(rig.now, h, &mut byte).unwrap();
+            rig.pump();
+            updates.extend(rig.sent.drain(..).map(|sent| u32::from(sent.window) << shift));
+        }
+        assert!(!updates.is_empty() && updates.len() <= 6, "{updates:?}");
+        assert!(updates.iter().all(|window| *window >= 1460), "{updates:?}");
     }
-    assert!(!updates.is_empty() && updates.len() <= 6, "{updates:?}");
-    assert!(updates.iter().all(|window| *window >= 1460), "{updates:?}");
 }
 
 /// Holds: R7323-6, R7323-8
