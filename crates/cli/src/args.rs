@@ -1,10 +1,11 @@
 //! The command line.
 
+use crate::attach::Attach;
 use crate::demo::Scenario;
 use crate::output;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
-use lastack_gateway::{DEFAULT_MTU, MTU_RANGE, Publish};
+use lastack_gateway::{DEFAULT_MTU, MTU_RANGE, Publish, SummaryFormat};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ pub enum Verb {
     Run(Run),
     /// Carry out packetdrill scripts against lastack, the running kernel, or both
     Script(Script),
+    /// Give an existing network namespace its network, in the place of slirp4netns
+    Attach(Attach),
 }
 
 const DEMO_NOTES: &str = "\
@@ -178,7 +181,7 @@ pub struct Run {
     pub command: Vec<OsString>,
 }
 
-fn mtu(text: &str) -> Result<u16, String> {
+pub(crate) fn mtu(text: &str) -> Result<u16, String> {
     let (least, most) = (MTU_RANGE.start(), MTU_RANGE.end());
     let value = text.parse().ok().filter(|mtu| MTU_RANGE.contains(mtu));
     value.ok_or_else(|| format!("it takes {least} to {most} bytes"))
@@ -249,6 +252,29 @@ pub enum Summary {
     Json,
 }
 
+/// The verbs, and how each is used.
+const VERBS: [(&str, &str); 5] = [
+    ("demo", "lastack demo [OPTIONS] [SCENARIO]"),
+    ("bestiary", "lastack bestiary [OPTIONS] [NAME]..."),
+    ("run", "lastack run [OPTIONS] -- PROGRAM [ARGS]..."),
+    ("script", "lastack script [OPTIONS] PATH..."),
+    ("attach", "lastack attach [OPTIONS] PID|PATH [NAME]"),
+];
+
+fn usage(verb: &str) -> Option<&'static str> {
+    VERBS.into_iter().find_map(|(name, usage)| (name == verb).then_some(usage))
+}
+
+impl Summary {
+    /// The gateway's word for it.
+    pub(crate) fn format(self) -> SummaryFormat {
+        match self {
+            Self::Text => SummaryFormat::Text,
+            Self::Json => SummaryFormat::Json,
+        }
+    }
+}
+
 /// Shows the help that was asked for, or says in one line what is wrong with the command line.
 pub fn report(error: &clap::Error) -> ExitCode {
     let help = matches!(
@@ -264,8 +290,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
         return if asked { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILURE) };
     }
     let verb = std::env::args_os().nth(1);
-    let verbs = ["demo", "bestiary", "run", "script"];
-    let verb = verb.as_deref().and_then(|v| v.to_str()).filter(|v| verbs.contains(v));
+    let verb = verb.as_deref().and_then(|v| v.to_str()).filter(|v| usage(v).is_some());
     output::error(&one_line(error, verb));
     ExitCode::from(if verb == Some("run") { crate::RUN_FAILURE } else { crate::FAILURE })
 }
@@ -287,11 +312,10 @@ fn one_line(error: &clap::Error, verb: Option<&str>) -> String {
         ErrorKind::InvalidValue => format!("'{value}' is not valid for {argument}; it takes {valid}"),
         ErrorKind::MissingRequiredArgument if verb == Some("run") => "no program given".to_owned(),
         ErrorKind::MissingRequiredArgument if verb == Some("script") => "no script given".to_owned(),
+        ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
         ErrorKind::InvalidSubcommand => {
-            format!(
-                "no such verb: '{}'; there are demo, bestiary, run and script",
-                text(ContextKind::InvalidSubcommand)
-            )
+            let names = VERBS.map(|(name, _)| name).join(", ");
+            format!("no such verb: '{}'; there are {names}", text(ContextKind::InvalidSubcommand))
         }
         ErrorKind::UnknownArgument if verb == Some("run") && !argument.starts_with('-') => {
             format!("unexpected '{argument}'; the program comes after '--'")
@@ -306,13 +330,8 @@ fn one_line(error: &clap::Error, verb: Option<&str>) -> String {
             first.strip_prefix("error: ").unwrap_or(first).to_owned()
         }
     };
-    let usage = match verb {
-        Some("run") => "lastack run [OPTIONS] -- PROGRAM [ARGS]...",
-        Some("bestiary") => "lastack bestiary [OPTIONS] [NAME]...",
-        Some("script") => "lastack script [OPTIONS] PATH...",
-        Some(_) => "lastack demo [OPTIONS] [SCENARIO]",
-        None => "lastack demo|bestiary|run|script ...",
-    };
+    let all = || format!("lastack {} ...", VERBS.map(|(name, _)| name).join("|"));
+    let usage = verb.and_then(usage).map_or_else(all, str::to_owned);
     format!(
         "{problem} (usage: {usage}; see 'lastack {}--help')",
         verb.map_or(String::new(), |v| format!("{v} "))

@@ -1,6 +1,7 @@
 //! The command `lastack`, as a library: what the binary does, and the drawing of ladders, for tests and other tools.
 
 pub mod args;
+pub mod attach;
 pub mod bestiary;
 pub mod demo;
 pub mod output;
@@ -42,5 +43,9 @@ pub fn main() -> ExitCode {
         },
         Verb::Run(run) => run::main(run),
         Verb::Script(script) => script::main(&script),
+        Verb::Attach(attach) => attach::main(attach).unwrap_or_else(|message| {
+            output::error(&message);
+            ExitCode::from(FAILURE)
+        }),
     }
 }

@@ -1,7 +1,7 @@
 //! `lastack run`: hands the program and the options to the gateway.
 
 use crate::args::{Run, Summary};
-use lastack_gateway::{RunOptions, SummaryFormat};
+use lastack_gateway::RunOptions;
 use std::process::ExitCode;
 
 /// Runs the program; the status is its own, or 125 to 127.
@@ -21,10 +21,7 @@ fn options(args: Run) -> RunOptions {
         publish: args.publish,
         trace: args.trace,
         capture: args.capture,
-        summary: args.summary.map(|form| match form {
-            Summary::Text => SummaryFormat::Text,
-            Summary::Json => SummaryFormat::Json,
-        }),
+        summary: args.summary.map(Summary::format),
         ..RunOptions::new(program, words)
     }
 }

@@ -47,6 +47,30 @@ impl Default for Network {
     }
 }
 
+/// Number of an attached interface in its IPv4 network, as slirp4netns has it.
+const ATTACHED: u32 = 100;
+/// Longest prefix of a network that has room for it.
+const LONGEST_PREFIX: u8 = 25;
+
+impl Network {
+    /// A network of these numbers: 2 the gateway, 3 the name server, 100 the interface. `None` if the prefix is not
+    /// 1..=25, or the address has bits behind it.
+    #[must_use]
+    pub fn numbered(address: Ipv4Addr, prefix: u8) -> Option<Self> {
+        if !(1..=LONGEST_PREFIX).contains(&prefix) || address.to_bits() << prefix != 0 {
+            return None;
+        }
+        let number = |number: u32| Ipv4Addr::from_bits(address.to_bits() | number);
+        Some(Self {
+            program_v4: number(ATTACHED),
+            prefix_v4: prefix,
+            gateway_v4: number(2),
+            dns_v4: number(3),
+            program_v6: Some(PROGRAM_V6),
+        })
+    }
+}
+
 /// Which destinations inside mean what on the host.
 #[derive(Clone, Debug, Default)]
 pub struct AddressMap {
@@ -139,6 +163,17 @@ mod tests {
         assert_eq!(target(&map(false), "10.0.2.3:54"), Target::Refused);
         let without = AddressMap { host_loopback: true, ..AddressMap::default() };
         assert_eq!(target(&without, "10.0.2.3:53"), Target::Refused);
+    }
+
+    #[test]
+    fn numbered_network_has_the_numbers_of_slirp4netns() {
+        let network = Network::numbered(Ipv4Addr::new(192, 168, 5, 0), 24).unwrap();
+        let names = [network.program_v4, network.gateway_v4, network.dns_v4].map(|name| name.to_string());
+        assert_eq!(names, ["192.168.5.100", "192.168.5.2", "192.168.5.3"]);
+        assert!(Network::numbered(Ipv4Addr::new(10, 0, 0, 128), 25).is_some());
+        assert_eq!(Network::numbered(Ipv4Addr::new(10, 0, 2, 1), 24), None, "bits behind the prefix");
+        assert_eq!(Network::numbered(Ipv4Addr::new(10, 0, 2, 0), 26), None, "no room for 100");
+        assert_eq!(Network::numbered(Ipv4Addr::UNSPECIFIED, 0), None);
     }
 
     #[test]

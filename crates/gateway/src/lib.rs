@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`run()`] | a program in a network namespace of its own, whose whole network is lastack |
+//! | [`attach()`] | the network of a namespace that somebody else has made |
 //! | [`Gateway`] | the carrier of TCP and UDP, over any device |
 //! | [`addresses`] | what the program sees at which address |
 //! | [`summary`] | what became of each connection |
@@ -14,6 +15,7 @@
 
 mod activity;
 pub mod addresses;
+mod attach;
 mod channel;
 mod dial;
 mod gateway;
@@ -26,14 +28,18 @@ mod program;
 mod publish;
 mod resolv;
 mod run;
+mod session;
 pub mod summary;
 mod sys;
 mod tcp;
 mod trace;
 mod udp;
 
+pub use attach::attach;
 pub use gateway::Gateway;
-pub use options::{DEFAULT_MTU, GatewayOptions, Limits, MTU_RANGE, RunOptions, SummaryFormat};
+pub use options::{
+    AttachOptions, AttachTarget, DEFAULT_MTU, GatewayOptions, Limits, MTU_RANGE, RunOptions, SummaryFormat,
+};
 pub use program::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 pub use publish::{Listening, Protocol, Publish};
 pub use run::run;

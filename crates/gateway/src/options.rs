@@ -1,10 +1,12 @@
 //! What a gateway and a run are told.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::addresses::AddressMap;
+use crate::namespace::INTERFACE;
 use crate::publish::Publish;
 
 /// Smallest and largest MTU of the program's interface, in bytes.
@@ -105,6 +107,78 @@ impl RunOptions {
             mtu: DEFAULT_MTU,
             host_loopback: true,
             publish: Vec::new(),
+            trace: false,
+            summary: None,
+            capture: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A network namespace that somebody else has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttachTarget {
+    /// That of a process.
+    Process(u32),
+    /// A file, as `/run/netns/NAME` or `/proc/PID/ns/net`.
+    Path(PathBuf),
+}
+
+/// What [`attach`](crate::attach) does.
+#[derive(Clone, Debug)]
+pub struct AttachOptions {
+    /// The namespace.
+    pub target: AttachTarget,
+    /// The user namespace to enter before, as a file. Default: the one that owns the network namespace.
+    pub userns_path: Option<PathBuf>,
+    /// Name of the interface, which must not exist yet. Default `lastack0`.
+    pub interface: String,
+    /// Bring the interface up with address and default route, and `lo` too. Default false: that is left to others.
+    pub configure: bool,
+    /// MTU of the interface in bytes, in [`MTU_RANGE`]. Default 1500.
+    pub mtu: u16,
+    /// The IPv4 network: address of it and length of its prefix, up to 25. The gateway has number 2 in it, the name server 3,
+    /// the interface 100. Default `10.0.2.0/24`.
+    pub cidr: Option<(Ipv4Addr, u8)>,
+    /// Give the interface an IPv6 address and route, with [`configure`](Self::configure). Default false.
+    pub ipv6: bool,
+    /// The host's loopback is reached at the gateway's addresses. Default true.
+    pub host_loopback: bool,
+    /// The name server inside leads to the host's. Default true.
+    pub dns: bool,
+    /// Ports of the host that lead to the interface. Default none.
+    pub publish: Vec<Publish>,
+    /// Number of an inherited descriptor to which `1` is written when the network is there; then it is closed.
+    pub ready_fd: Option<i32>,
+    /// Number of an inherited descriptor; when its other end is closed, all is over.
+    pub exit_fd: Option<i32>,
+    /// Write a line on standard error for each change of state. Default false.
+    pub trace: bool,
+    /// Write a summary on standard error at the end. Default none.
+    pub summary: Option<SummaryFormat>,
+    /// Write all packets to this file (pcapng). Default none.
+    pub capture: Option<PathBuf>,
+    /// Bounds. Lowered where the process may not open as many files.
+    pub limits: Limits,
+}
+
+impl AttachOptions {
+    /// The defaults for this namespace.
+    #[must_use]
+    pub fn new(target: AttachTarget) -> Self {
+        Self {
+            target,
+            userns_path: None,
+            interface: INTERFACE.to_owned(),
+            configure: false,
+            mtu: 1500,
+            cidr: None,
+            ipv6: false,
+            host_loopback: true,
+            dns: true,
+            publish: Vec::new(),
+            ready_fd: None,
+            exit_fd: None,
             trace: false,
             summary: None,
             capture: None,

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -45,6 +45,48 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
         ForkResult::Parent { child } => Ok(Some(child)),
         ForkResult::Child => Ok(None),
     }
+}
+
+/// `NS_GET_USERNS`: the user namespace that owns a namespace (ioctl_nsfs(2)).
+///
+/// # Errors
+/// `PermissionDenied` if it is not that of this process or below.
+pub(crate) fn owner_of_namespace(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: the descriptor is open for the length of the call, and this request takes no argument.
+    let descriptor = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened it for this call, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// `NS_GET_NSTYPE`: whether this is a network namespace (ioctl_nsfs(2)).
+pub(crate) fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the descriptor is open for the length of the call, and this request takes no argument.
+    unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) == libc::CLONE_NEWNET }
+}
+
+/// Takes a descriptor that this process was started with, by its number. It is closed on exec from now on.
+///
+/// # Errors
+/// There is none of this number (any more), or it is standard input, output or error.
+pub(crate) fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= libc::STDERR_FILENO {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: the call reads no memory; a number that is not open is an error.
+    let descriptor = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: whoever started this process says that the number is for this use, and callers ask before the process opens
+    // anything that it keeps; so nobody else here owns it.
+    unsafe { libc::close(number) };
+    // SAFETY: the kernel has just made it for this call, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Lets the end of children be reported. A process that was started with `SIGCHLD` ignored would never hear of it.

@@ -1,5 +1,6 @@
 //! The command `lastack` as its users meet it: arguments in, output and exit status out.
 
+mod attach;
 mod bestiary;
 mod demo;
 mod exchanges;

@@ -3,9 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// Where the command is.
+pub(crate) fn lastack_path() -> &'static str {
+    env!("CARGO_BIN_EXE_lastack")
+}
+
 /// Runs `lastack` with these arguments, without a terminal.
 pub(crate) fn lastack(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lastack")).args(args).output().expect("the command starts")
+    Command::new(lastack_path()).args(args).output().expect("the command starts")
 }
 
 /// Standard output of a run that succeeds.

@@ -23,8 +23,8 @@ fn bad_usage_of_demo_is_status_2_and_one_line_with_the_right_form() {
     rejected(&["demo", "--format", "json", "--why"], 2, &["--why"]);
     rejected(&["demo", "--output"], 2, &["--output", "needs a value"]);
     rejected(&["demo", "graceful", "abort"], 2, &["'abort'"]);
-    rejected(&["frobnicate"], 2, &["'frobnicate'", "demo, bestiary, run and script"]);
-    rejected(&["--frobnicate"], 2, &["--frobnicate", "lastack demo|bestiary|run|script"]);
+    rejected(&["frobnicate"], 2, &["'frobnicate'", "demo, bestiary, run, script, attach"]);
+    rejected(&["--frobnicate"], 2, &["--frobnicate", "lastack demo|bestiary|run|script|attach ..."]);
 }
 
 #[test]
@@ -40,6 +40,24 @@ fn bad_usage_of_run_is_status_125_as_env_and_chroot_do() {
         &["'80'", "[ADDR:]PORT:PORT[/tcp|udp]", "8080:80"],
     );
     rejected(&["run", "--summary=xml", "--", "true"], 125, &["'xml'", "text, json"]);
+}
+
+#[test]
+fn bad_usage_of_attach_is_one_line_with_the_right_form() {
+    rejected(&["attach"], 2, &["<PID|PATH>", "lastack attach [OPTIONS] PID|PATH [NAME]"]);
+    rejected(&["attach", "/run/netns/x"], 2, &["'/run/netns/x'", "--netns-type path /run/netns/x"]);
+    rejected(&["attach", "--cidr", "10.0.2.0", "1"], 2, &["'10.0.2.0'", "10.0.2.0/24"]);
+    rejected(
+        &["attach", "--cidr", "10.0.2.0/28", "1"],
+        125,
+        &["10.0.2.0/28", "room for number 100", "10.0.2.0/24"],
+    );
+    rejected(&["attach", "--mtu", "70000", "1"], 2, &["'70000'", "576 to 65535"]);
+    rejected(&["attach", "--ready-fd", "99", "1"], 125, &["--ready-fd 99", "no such descriptor"]);
+    rejected(&["attach", "4194305"], 125, &["there is no process 4194305"]);
+    rejected(&["attach", "1", "an interface's name"], 125, &["an interface's name", "1 to 15"]);
+    rejected(&["attach", "--netns-type", "path", "/etc/passwd"], 125, &["/etc/passwd"]);
+    rejected(&["attach", "--netns-type", "path", "/nonexistent"], 125, &["/nonexistent"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A process enters them; what it starts lives in them. They have no name and no file: they are gone with the last process
 //! in them and the last descriptor of the interface.
 
+pub(crate) mod existing;
 pub(crate) mod files;
 pub(crate) mod missing;
 mod netlink;
@@ -126,20 +127,20 @@ fn set_up(inside: &Inside) -> io::Result<Tun> {
     }
     netlink.up(interface).map_err(|error| explain("bring the interface up", error))?;
     netlink
-        .default_route(AddressFamily::Inet, interface)
+        .default_route(AddressFamily::Inet, interface, None)
         .map_err(|error| explain("add the IPv4 default route", error))?;
     if let Some(address) = program_v6 {
         netlink
-            .default_route(AddressFamily::Inet6, interface)
+            .default_route(AddressFamily::Inet6, interface, None)
             .map_err(|error| explain("add the IPv6 default route", error))?;
-        wait_for_ipv6(address).map_err(|error| explain("use the IPv6 address", error))?;
+        address_ready(address).map_err(|error| explain("use the IPv6 address", error))?;
     }
     Ok(tun)
 }
 
 /// The kernel makes an IPv6 address usable a moment after it was added, by a work queue, even where there is nobody to
 /// ask for duplicates. A program that came before would send from `::1`.
-fn wait_for_ipv6(ip: Ipv6Addr) -> io::Result<()> {
+fn address_ready(ip: Ipv6Addr) -> io::Result<()> {
     let address = format!("{:032x}", ip.to_bits());
     let until = Instant::now() + IPV6_READY;
     loop {

@@ -1,10 +1,13 @@
 //! The few requests to the kernel's rtnetlink that a new namespace needs.
 
 use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage,
 };
@@ -51,8 +54,35 @@ impl Netlink {
         self.request(RouteNetlinkMessage::SetLink(link), 0)
     }
 
-    /// Adds a default route through a point-to-point interface.
-    pub(super) fn default_route(&self, family: AddressFamily, index: u32) -> io::Result<()> {
+    /// Moves an interface into another network namespace. It loses its addresses and its state.
+    pub(super) fn move_to(&self, index: u32, namespace: BorrowedFd<'_>) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes = vec![LinkAttribute::NetNsFd(namespace.as_raw_fd())];
+        self.request(RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    /// Adds an address; an IPv6 address is usable without a question to the neighbours, of whom there are none.
+    pub(super) fn add_address(&self, index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.prefix_len = prefix;
+        message.header.family = AddressFamily::Inet;
+        message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+        if address.is_ipv6() {
+            message.header.family = AddressFamily::Inet6;
+            message.header.flags = AddressHeaderFlags::Nodad;
+        }
+        self.request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Adds a default route through a point-to-point interface, which needs no gateway; if one is named, it is shown.
+    pub(super) fn default_route(
+        &self,
+        family: AddressFamily,
+        index: u32,
+        gateway: Option<IpAddr>,
+    ) -> io::Result<()> {
         let mut route = RouteMessage::default();
         route.header = RouteHeader {
             address_family: family,
@@ -63,6 +93,7 @@ impl Netlink {
             ..RouteHeader::default()
         };
         route.attributes = vec![RouteAttribute::Oif(index)];
+        route.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
         self.request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL)
     }
 

@@ -1,0 +1,190 @@
+//! `lastack attach`: the network of a namespace that somebody else has made, in the manner of slirp4netns.
+
+use std::fs;
+use std::io::{self, PipeWriter, Write, pipe};
+use std::os::fd::{AsFd, OwnedFd};
+
+use lastack_device::Device;
+use lastack_device::tun::{Tun, TunOptions};
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::waitpid;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::addresses::{AddressMap, Network};
+use crate::channel::{Channel, Message};
+use crate::namespace::existing::{self, Given, Place};
+use crate::namespace::missing;
+use crate::options::{AttachOptions, AttachTarget, GatewayOptions};
+use crate::program::STATUS_FAILED;
+use crate::resolv;
+use crate::session::{Session, check_mtu, fit, open_capture, raise_open_files};
+use crate::sys;
+use crate::trace::say;
+
+/// The default network.
+const CIDR: (std::net::Ipv4Addr, u8) = (std::net::Ipv4Addr::new(10, 0, 2, 0), 24);
+/// Longest name of an interface, in bytes.
+const LONGEST_NAME: usize = 15;
+
+/// Gives a network namespace an interface whose other end is lastack, and carries what comes from it, until SIGTERM,
+/// SIGINT or SIGHUP, the end of [`AttachOptions::exit_fd`], or the end of the namespace: when nobody is in it any more
+/// and no file names it.
+///
+/// Returns 0, or 125 with one line on standard error. Needs `/dev/net/tun`, and to own the namespace, or root.
+///
+/// For the main thread of a process that does nothing else and has one thread. Blocks.
+pub fn attach(options: AttachOptions) -> i32 {
+    match attach_to(options) {
+        Ok(()) => 0,
+        Err(message) => {
+            say(message);
+            STATUS_FAILED
+        }
+    }
+}
+
+fn attach_to(options: AttachOptions) -> Result<(), String> {
+    check_mtu(options.mtu)?;
+    let name = &options.interface;
+    if name.is_empty() || name.len() > LONGEST_NAME || name.contains(['/', ' ']) {
+        return Err(format!(
+            "'{name}' is no name for an interface; use 1 to {LONGEST_NAME} letters and digits"
+        ));
+    }
+    let network = network(&options)?;
+    let place = place(&options)?;
+    let ready = inherited("ready-fd", options.ready_fd)?;
+    let exit = inherited("exit-fd", options.exit_fd)?;
+    missing::check_tun()?;
+    let open_files = raise_open_files()?;
+    let signals = hold_signals().map_err(|error| format!("cannot block signals: {error}"))?;
+    let given = Given {
+        name: options.interface.clone(),
+        mtu: options.mtu,
+        configure: options.configure.then_some(network),
+    };
+    let tun = interface(&place, &given)?;
+    let fail = |what: &str, error: io::Error| format!("cannot {what}: {error}");
+    let interface = tun.poll_fd().map(|interface| interface.try_clone_to_owned()).transpose();
+    let interface = interface.map_err(|error| fail("keep the interface", error))?;
+    let capture = open_capture(options.capture.as_deref(), &options.interface)?;
+    let mut ports = Vec::new();
+    for publish in &options.publish {
+        ports.extend(publish.bind()?);
+    }
+    let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let server = resolv::first_name_server(&resolv_conf, |name| if_nametoindex(name).ok());
+    let gateway_options = GatewayOptions {
+        addresses: AddressMap {
+            network,
+            host_loopback: options.host_loopback,
+            name_server: options.dns.then_some(server),
+        },
+        limits: fit(options.limits, open_files.1),
+        trace: options.trace,
+        records: options.summary.is_some(),
+    };
+    let (ended, alive) = pipe().map_err(|error| fail("make a pipe", error))?;
+    let alive = Some(OwnedFd::from(alive));
+    let session = Session::start(tun, capture, gateway_options, ports, options.summary, alive)
+        .map_err(|error| fail("start the gateway", error))?;
+    if let Some(ready) = ready {
+        // Whoever wanted to know may be gone.
+        let _ = PipeWriter::from(ready).write_all(b"1");
+    }
+    wait(&signals, exit.as_ref(), &ended).map_err(|error| fail("wait", error))?;
+    match session.stop() {
+        // The namespace is gone, and so is the interface.
+        Err(_) if interface.is_some_and(is_gone) => Ok(()),
+        Err(error) => Err(fail("carry the namespace's connections", error)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn network(options: &AttachOptions) -> Result<Network, String> {
+    let (address, prefix) = options.cidr.unwrap_or(CIDR);
+    let mut network = Network::numbered(address, prefix).ok_or_else(|| {
+        format!("{address}/{prefix} is not a network with room for number 100; use one as 10.0.2.0/24, with a prefix up to 25")
+    })?;
+    if !options.ipv6 {
+        network.program_v6 = None;
+    }
+    Ok(network)
+}
+
+fn place(options: &AttachOptions) -> Result<Place, String> {
+    let network = match &options.target {
+        AttachTarget::Process(pid) => format!("/proc/{pid}/ns/net").into(),
+        AttachTarget::Path(path) => path.clone(),
+    };
+    if let AttachTarget::Process(pid) = options.target
+        && !fs::exists(format!("/proc/{pid}")).unwrap_or(false)
+    {
+        return Err(format!("there is no process {pid}"));
+    }
+    Ok(Place { network, user: options.userns_path.clone() })
+}
+
+fn inherited(name: &str, number: Option<i32>) -> Result<Option<OwnedFd>, String> {
+    let open = |number| {
+        sys::inherited(number).map_err(|_| {
+            format!("--{name} {number}: there is no such descriptor; open it in the shell: {number}>FILE")
+        })
+    };
+    number.map(open).transpose()
+}
+
+fn hold_signals() -> io::Result<SignalFd> {
+    let mut held = SigSet::empty();
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().for_each(|signal| held.add(signal));
+    held.thread_block()?;
+    Ok(SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC)?)
+}
+
+/// Makes the interface, in a process that enters the namespace and ends.
+fn interface(place: &Place, given: &Given) -> Result<Tun, String> {
+    let fail = |error: io::Error| format!("cannot start a process: {error}");
+    let (channel, theirs) = Channel::pair().map_err(fail)?;
+    let Some(child) = sys::fork().map_err(fail)? else {
+        drop(channel);
+        let sent = match existing::enter(place, given) {
+            Ok(tun) => theirs.send(&Message::Ready, tun.poll_fd()),
+            Err(error) => theirs.send(&Message::Failed(error.to_string()), None),
+        };
+        std::process::exit(i32::from(sent.is_err()));
+    };
+    drop(theirs);
+    let answer = channel.receive();
+    while waitpid(child, None) == Err(Errno::EINTR) {}
+    match answer {
+        Ok(Some((Message::Ready, Some(descriptor)))) => {
+            let options = TunOptions { mtu: Some(given.mtu), offloads: true, ..TunOptions::default() };
+            Tun::from_fd(descriptor, &options)
+                .map_err(|error| format!("cannot take the interface over: {error}"))
+        }
+        Ok(Some((Message::Failed(message), _))) => Err(message),
+        _ => Err("the process that makes the interface was killed".to_owned()),
+    }
+}
+
+/// Waits for a signal, for the other end of `exit` to go, or for the gateway to end.
+fn wait(signals: &SignalFd, exit: Option<&OwnedFd>, ended: &impl AsFd) -> io::Result<()> {
+    loop {
+        // Without events asked for, the end alone is told.
+        let mut watched = vec![PollFd::new(signals, PollFlags::IN), PollFd::new(ended, PollFlags::empty())];
+        watched.extend(exit.map(|exit| PollFd::new(exit, PollFlags::empty())));
+        match poll(&mut watched, None) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn is_gone(interface: OwnedFd) -> bool {
+    // A descriptor without an interface is not a TUN's any more.
+    Tun::from_fd(interface, &TunOptions::default()).is_err()
+}
