@@ -82,7 +82,9 @@ pub struct TcpConfig {
     pub orphan_retries: u8,
     /// How long a connection lives that nobody owns, even if its peer goes on to acknowledge; then it is reset. `None` as
     /// on Linux: as long as it makes progress. Set it where the bound must hold against a peer that takes a byte now and
-    /// then. Default `None`.
+    /// then: with [`TcpConfig::time_wait_restarts`] set too, nothing of a connection is left later than this + FIN_WAIT_2
+    /// ([`TcpConfig::fin_timeout`], or the socket's `TCP_LINGER2`) + [`TcpConfig::time_wait`] × (1 + restarts) after its
+    /// application has let go, whatever the peer sends. Default `None`.
     pub orphan_lifetime: Option<Duration>,
     /// How long the application may hold a connection in CLOSE_WAIT without sending anything before
     /// [`Ready::OVERDUE`](crate::Ready) says so, once. It changes nothing on the wire. `None`: never. Default 60 s.

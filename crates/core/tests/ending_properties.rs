@@ -16,10 +16,19 @@ enum Peer {
     OnlyAcks(u16),
     /// Sends the same garbage once a second; it acknowledges nothing new.
     Garbage,
+    /// Sends the same garbage once a second, and before it acknowledges all that it saw, with a window of one byte.
+    Liar,
 }
 
 /// Orphans, FIN_WAIT_2 and TIME_WAIT one after the other, each with a last timer of 120 s on its way.
 const BOUND: Duration = s(900);
+
+/// `TcpConfig::orphan_lifetime` in the property with a configured bound.
+const LIFETIME: Duration = s(30);
+
+/// What the configuration promises with it: the lifetime, a FIN_WAIT_2 (`TCP_LINGER2` may ask for 100 s here),
+/// TIME_WAIT with its two restarts, and one second as the step of the clock here.
+const CONFIGURED_BOUND: Duration = s(30 + 100 + 3 * 60 + 1);
 
 fn let_go(rig: &mut Rig, abort: bool) {
     if let Some(h) = rig.socket.take() {
@@ -39,7 +48,9 @@ fn outlast(rig: &mut Rig, peer: Peer, garbage: &[Step]) {
     // A peer that takes what is owed drop by drop is given the time that this needs: progress is no stall.
     let owed: usize = rig.stack.orphans().map(|orphan| orphan.undelivered).sum();
     let drip = if matches!(peer, Peer::OnlyAcks(1..100)) { s(3) * owed as u32 } else { Duration::ZERO };
-    let end = rig.now + BOUND + drip;
+    let configured = rig.setup.config.tcp.orphan_lifetime.is_some();
+    let bound = if configured { CONFIGURED_BOUND } else { BOUND + drip };
+    let end = rig.now + bound;
     let mut n = 0;
     while rig.now < end && rig.stack.counts() != Counts::default() {
         match peer {
@@ -51,7 +62,11 @@ fn outlast(rig: &mut Rig, peer: Peer, garbage: &[Step]) {
                     rig.inject(seg("ACK", seq, ack).win(window));
                 }
             }
-            Peer::Garbage => {
+            Peer::Garbage | Peer::Liar => {
+                if matches!(peer, Peer::Liar) {
+                    let (seq, ack) = (expected(rig), seen(rig));
+                    rig.inject(seg("ACK", seq, ack).win(1));
+                }
                 if let Some(step) = garbage.get(n % garbage.len().max(1)) {
                     take(rig, step);
                 }
@@ -62,7 +77,7 @@ fn outlast(rig: &mut Rig, peer: Peer, garbage: &[Step]) {
         rig.advance(s(1));
     }
     // What a stranger opened needs a listener, and there is none.
-    assert_eq!(rig.stack.counts(), Counts::default(), "{peer:?}: left behind after {BOUND:?}");
+    assert_eq!(rig.stack.counts(), Counts::default(), "{peer:?}: left behind after {bound:?}");
     rig.advance(s(31));
     assert!(rig.stack.is_idle());
     assert_eq!(rig.stack.next_timeout(), None);
@@ -100,6 +115,27 @@ proptest! {
         let mut rig = start.rig(setup);
         // P3: no text that was not written, none after the FIN.
         rig.check_text = rig.socket.is_some();
+        for step in &steps {
+            take(&mut rig, step);
+        }
+        let_go(&mut rig, abort);
+        outlast(&mut rig, peer, &garbage);
+    }
+
+    #[test]
+    fn what_nobody_owns_ends_within_the_configured_bound_whatever_the_peer_does(
+        setup in setups(),
+        start in select(&Start::ALL[..]),
+        steps in proptest::collection::vec(step(), 0..12),
+        abort in any::<bool>(),
+        peer in select(&[
+            Peer::Silent, Peer::OnlyAcks(65_535), Peer::OnlyAcks(0), Peer::OnlyAcks(1), Peer::Garbage, Peer::Liar,
+            Peer::Liar,
+        ][..]),
+        garbage in proptest::collection::vec(segment(), 1..8),
+    ) {
+        // P1, with the bound that the configuration states.
+        let mut rig = start.rig(setup.with(|config| config.tcp.orphan_lifetime = Some(LIFETIME)));
         for step in &steps {
             take(&mut rig, step);
         }

@@ -39,6 +39,10 @@ pub(crate) fn take_ack_slot(cx: &mut Ctx, last: &mut Option<Instant>) -> bool {
 impl Tcb {
     /// True if the segment may be processed further. Otherwise all that it deserves has been done.
     pub(crate) fn validate_incoming(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> bool {
+        // Nothing that a TCP sends looks like this; Linux does not even ask where it lies.
+        if !seg.flags.intersects(Flags::ACK | Flags::RST | Flags::SYN) {
+            return false;
+        }
         // A RST counts even with an old stamp (RFC 7323 5.2).
         if self.paws_rejects(cx, seg) && !seg.has(Flags::RST) {
             self.answer_paws_failure(cx, seg);
