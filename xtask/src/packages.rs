@@ -22,12 +22,17 @@ const fn package(name: &'static str, program: &'static str, purpose: &'static st
     Package { name, program, purpose, tests: &[] }
 }
 
-const PACKAGES: [Package; 8] = [
+const PACKAGES: [Package; 13] = [
     package("curl", "curl", "downloads and uploads against the stack"),
     package("wget", "wget", "many downloads at once"),
     package("iperf3", "iperf3", "bulk data in both directions"),
     package("nginx", "nginx", "a server as peer, started by the tests"),
     package("python3", "python3", "programs whose sockets end in ways that curl's do not"),
+    package("git", "git", "clones through the gateway"),
+    package("openssh-client", "ssh", "a session through the gateway"),
+    package("openssh-server", "sshd", "the server of that session, started by the tests"),
+    package("redis-server", "redis-server", "many clients at once through the gateway"),
+    package("postgresql", "pg_ctlcluster", "psql and a server of its own, started by the tests"),
     package("gcc", "cc", "the host in C that loads the packetdrill plug-in"),
     package("iproute2", "ss", "addresses, and the kernel's view of a connection"),
     Package { tests: &["tshark", "wireshark"], ..package("tshark", "tshark", "reads the captures") },
@@ -53,7 +58,7 @@ fn is_there(program: &str) -> bool {
 /// Says what is missing, line by line.
 pub(crate) fn describe(packages: &[Package], screen: &mut Screen) {
     for package in packages {
-        screen.print(&format!("    {:<10} {}", package.name, package.purpose));
+        screen.print(&format!("    {:<14} {}", package.name, package.purpose));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod endings;
 mod lab;
+mod programs;
 mod publish;
 mod run;
 mod table;
