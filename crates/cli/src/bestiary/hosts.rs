@@ -1,7 +1,7 @@
 //! What the scenarios about programs and relays are built with: real hosts on links in memory, in real time. Nothing
 //! depends on how long anything takes; the limit only keeps a broken stack from hanging the command.
 
-use super::kit::Verdict;
+use super::kit::{Verdict, ensure};
 use lastack::device::{Capabilities, memory};
 use lastack::tokio::{TcpListener, TcpStream};
 use lastack::{Config, Host, RelayReport, relay};
@@ -18,6 +18,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const A: [u8; 4] = [10, 0, 0, 1];
 const B: [u8; 4] = [10, 0, 0, 2];
 const PREFIX: u8 = 24;
+/// All that is ever written.
+const BYTE: u8 = b'x';
 
 /// Runs on a runtime of one thread, away from this one: a call that blocks that thread hangs it, and is found.
 pub(super) fn run<F>(scenario: F) -> Verdict
@@ -110,22 +112,26 @@ impl Proxy {
 pub(super) async fn read_all(stream: &mut TcpStream) -> (usize, Option<ErrorKind>) {
     let mut got = Vec::new();
     let error = stream.read_to_end(&mut got).await.err();
-    (got.len(), error.map(|error| error.kind()))
+    // Bytes that nobody wrote do not count.
+    let written = got.iter().filter(|byte| **byte == BYTE).count();
+    (written, error.map(|error| error.kind()))
 }
 
 pub(super) async fn read_exactly(stream: &mut TcpStream, len: usize) -> Verdict {
-    stream.read_exact(&mut vec![0; len]).await.map_err(|error| words("read", error))?;
+    let mut got = vec![0; len];
+    stream.read_exact(&mut got).await.map_err(|error| words("read", error))?;
+    ensure!(got.iter().all(|byte| *byte == BYTE), "bytes were read that nobody wrote");
     Ok(())
 }
 
 pub(super) async fn write(stream: &mut TcpStream, len: usize) -> Verdict {
-    stream.write_all(&vec![b'x'; len]).await.map_err(|error| words("write", error))
+    stream.write_all(&vec![BYTE; len]).await.map_err(|error| words("write", error))
 }
 
 /// Writes until it fails; the error.
 pub(super) async fn write_until_error(stream: &mut TcpStream) -> ErrorKind {
     loop {
-        if let Err(error) = stream.write_all(&[b'x'; 65_536]).await {
+        if let Err(error) = stream.write_all(&[BYTE; 65_536]).await {
             return error.kind();
         }
     }

@@ -45,6 +45,11 @@ pub(super) fn flags(names: &str) -> Flags {
         .collect()
 }
 
+/// The byte at a place of every stream: a byte too many, too few or at another place shows.
+fn stream_byte(offset: usize) -> u8 {
+    (offset % 251) as u8
+}
+
 const DELAY: Duration = ms(10);
 const PORT: u16 = 80;
 const ADDRESSES: [[u8; 4]; 2] = [[192, 0, 2, 1], [192, 0, 2, 2]];
@@ -66,6 +71,9 @@ pub(super) struct World {
     addresses: [SocketAddr; 2],
     /// B has gone and is not there to be asked.
     silent: bool,
+    /// Bytes that each side's present connection has written, and read.
+    written: [usize; 2],
+    read: [usize; 2],
 }
 
 /// Both stacks and a listener, and no connection yet.
@@ -91,6 +99,8 @@ pub(super) fn world(change: impl Fn(&mut Config)) -> Result<World, String> {
         peer: None,
         addresses,
         silent: false,
+        written: [0; 2],
+        read: [0; 2],
     })
 }
 
@@ -173,12 +183,14 @@ impl World {
         stack.tcp_connect(now, socket, at(B, PORT)).map_err(words)?;
         self.addresses = [stack.tcp_local_addr(socket).unwrap_or(at(A, 0)), at(B, PORT)];
         self.sockets[0] = Some(socket);
+        (self.written[0], self.read[0]) = (0, 0);
         self.run(ms(50))
     }
 
     pub(super) fn accept(&mut self) -> Verdict {
         let listener = self.listener.ok_or("the listener is closed")?;
         self.sockets[1] = Some(self.pair.stack(B).tcp_accept(listener).map_err(words)?);
+        (self.written[1], self.read[1]) = (0, 0);
         Ok(())
     }
 
@@ -236,19 +248,36 @@ impl World {
 
     pub(super) fn write(&mut self, side: Side, len: usize) -> Result<usize, String> {
         let (now, socket) = (self.pair.now(), self.socket(side)?);
-        self.pair.stack(side).tcp_write(now, socket, &vec![b'x'; len]).map_err(words)
+        let from = self.written[side as usize];
+        let data: Vec<u8> = (from..from + len).map(stream_byte).collect();
+        let taken = self.pair.stack(side).tcp_write(now, socket, &data).map_err(words)?;
+        self.written[side as usize] += taken;
+        Ok(taken)
     }
 
     /// What a write gives, error and all.
     pub(super) fn try_write(&mut self, side: Side) -> Result<Result<usize, Error>, String> {
         let (now, socket) = (self.pair.now(), self.socket(side)?);
-        Ok(self.pair.stack(side).tcp_write(now, socket, b"x"))
+        let byte = stream_byte(self.written[side as usize]);
+        let result = self.pair.stack(side).tcp_write(now, socket, &[byte]);
+        self.written[side as usize] += result.unwrap_or(0);
+        Ok(result)
     }
 
-    /// What a read gives: so many bytes, or the error.
+    /// What a read gives: so many bytes, or the error. What the other stack has sent has to be what was written there.
     pub(super) fn read(&mut self, side: Side) -> Result<Result<usize, Error>, String> {
         let (now, socket) = (self.pair.now(), self.socket(side)?);
-        Ok(self.pair.stack(side).tcp_read(now, socket, &mut [0; 65_536]))
+        let mut buffer = vec![0; 65_536];
+        let result = self.pair.stack(side).tcp_read(now, socket, &mut buffer);
+        let from = self.read[side as usize];
+        let mut bytes = buffer.iter().take(result.unwrap_or(0)).enumerate();
+        if self.peer.is_none()
+            && let Some((at, _)) = bytes.find(|(i, byte)| **byte != stream_byte(from + i))
+        {
+            return Err(format!("{} reads a wrong byte at {}", side.name(), from + at));
+        }
+        self.read[side as usize] += result.unwrap_or(0);
+        Ok(result)
     }
 
     /// Reads what is there: bytes, and what ended it (`WouldBlock` if more may come).
