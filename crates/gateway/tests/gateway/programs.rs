@@ -130,8 +130,10 @@ fn psql_asks_a_server_of_the_host() {
                  runuser -u postgres -- {bin}/initdb --auth=trust --no-sync -D db > /dev/null"
             ),
         );
-        let mut postgres = Command::new("runuser");
-        postgres.args(["-u", "postgres", "--", &format!("{bin}/postgres"), "-D", "/mnt/data/db"]);
+        // It becomes the server, so that it is the server that ends with the test.
+        let mut postgres = Command::new("setpriv");
+        postgres.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+        postgres.args([&format!("{bin}/postgres"), "-D", "/mnt/data/db"]);
         postgres.args([
             "-c",
             "listen_addresses=127.0.0.1",
