@@ -98,6 +98,26 @@ pub fn run_all(jobs: &[Job], at_once: usize, mut report: impl FnMut(&Job, Report
     });
 }
 
+/// Carries out all of them like [`run_all`], and what failed up to `again` more times, few at once: real time on a busy machine
+/// makes scripts late now and then, and a stack that behaves otherwise does so each time. Hands over the last report of each.
+pub fn run_patiently(jobs: &[Job], at_once: usize, again: usize, mut report: impl FnMut(&Job, Report)) {
+    let mut left = jobs.to_vec();
+    for round in 0..=again {
+        let mut failed = Vec::new();
+        run_all(&left, if round == 0 { at_once } else { at_once.min(4) }, |job, result| {
+            if round < again && matches!(result.verdict, Verdict::Failed(_)) {
+                failed.push(job.clone());
+            } else {
+                report(job, result);
+            }
+        });
+        left = failed;
+        if left.is_empty() {
+            return;
+        }
+    }
+}
+
 /// The scripts that paths name: a file is itself, a folder all files below that end in `.pkt`, sorted by name.
 ///
 /// # Errors

@@ -71,8 +71,12 @@ pub struct Kernel {
     /// The interface; it goes with this descriptor.
     wire: File,
     caller: Caller,
+    /// Makes the one call that may sleep.
+    sleeper: Caller,
     origin: Instant,
     packets: VecDeque<Sent>,
+    /// The call that may sleep, and its end once it has come.
+    begun: Option<Call>,
     ended: Option<(Instant, Outcome)>,
     /// Descriptors that the script has open.
     open: BTreeSet<i32>,
@@ -115,8 +119,10 @@ impl Kernel {
         Ok(Self {
             wire: wire.map_err(|error| told("the interface tun0", &error))?,
             caller: Caller::new().map_err(|error| told("a thread for calls", &error))?,
+            sleeper: Caller::new().map_err(|error| told("a thread for calls", &error))?,
             origin: Instant::now(),
             packets: VecDeque::new(),
+            begun: None,
             ended: None,
             open: BTreeSet::new(),
             buffer: vec![0; 65_536],
@@ -176,7 +182,7 @@ fn choose_congestion_control() -> std::io::Result<()> {
     choose("cubic").or_else(|_| choose("reno"))
 }
 
-/// Waits until the IPv6 address can be used, which is a moment after the interface came up; a second at the longest.
+/// Waits until the IPv6 address can be used, which is a moment after the interface came up; ten seconds at the longest.
 fn settle() {
     const TENTATIVE: u32 = 0x40;
     let usable = |line: &str| {
@@ -185,7 +191,8 @@ fn settle() {
         let flags = fields.get(4).and_then(|flags| u32::from_str_radix(flags, 16).ok());
         fields.last() == Some(&INTERFACE) && flags.is_some_and(|flags| flags & TENTATIVE == 0)
     };
-    for _ in 0..1000 {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
         let table = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
         if table.lines().any(usable) {
             return;
@@ -197,15 +204,20 @@ fn settle() {
 impl Drop for Kernel {
     fn drop(&mut self) {
         let open = std::mem::take(&mut self.open);
-        self.caller.finish(|| {
-            for fd in &open {
-                ffi::perform(&Call::Shutdown { fd: *fd, how: libc::SHUT_RDWR });
-            }
-        });
-        if let Some((_, Outcome { result, out: Out::Peer(_), .. })) = &self.ended {
-            ffi::perform(&Call::Close { fd: i32::try_from(*result).unwrap_or(-1) });
+        for caller in [&mut self.caller, &mut self.sleeper] {
+            caller.finish(|| {
+                for fd in &open {
+                    ffi::perform(&Call::Shutdown { fd: *fd, how: libc::SHUT_RDWR });
+                }
+            });
         }
-        for fd in open {
+        // A call that ended after all may have made a descriptor, or closed one.
+        self.open = open;
+        let late = self.ended.take().or_else(|| self.sleeper.ended(Duration::ZERO));
+        if let (Some(call), Some((_, outcome))) = (self.begun.take(), late) {
+            self.note(&call, &outcome);
+        }
+        for fd in std::mem::take(&mut self.open) {
             ffi::perform(&Call::Close { fd });
         }
     }
@@ -269,19 +281,20 @@ impl Backend for Kernel {
 
     fn begin(&mut self, call: &Call) {
         self.drain();
-        self.ended = self.caller.begin(call);
+        self.ended = self.sleeper.begin(call);
+        self.begun = Some(call.clone());
         self.drain();
     }
 
     fn end(&mut self, until: i64) -> Option<(i64, Outcome)> {
         let to = self.instant(until);
         while self.ended.is_none() && Instant::now() < to {
-            self.ended = self.caller.ended(Duration::from_micros(500));
+            self.ended = self.sleeper.ended(Duration::from_micros(500));
             self.drain();
         }
         let (at, outcome) = self.ended.take()?;
-        if let Out::Peer(_) = outcome.out {
-            self.open.insert(i32::try_from(outcome.result).unwrap_or(-1));
+        if let Some(call) = self.begun.take() {
+            self.note(&call, &outcome);
         }
         Some((self.micros(at), outcome))
     }

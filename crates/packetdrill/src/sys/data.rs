@@ -170,8 +170,8 @@ impl Machine {
             return Ok(count);
         }
         while p.count < how.len {
-            if p.count > 0 && self.has_ended(how.handle) {
-                // An error, if there is one, is the next call's to tell.
+            if p.count > 0 && (self.has_ended(how.handle) || self.stack.tcp_at_mark(how.handle)) {
+                // An error, if there is one, is the next call's to tell; so is what comes after the urgent byte.
                 break;
             }
             let mut buffer = vec![0; (how.len - p.count).min(PIECE)];
