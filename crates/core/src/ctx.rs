@@ -4,6 +4,7 @@ use crate::buffer::ChunkPool;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::{ConnectionId, Ready, TransitionEvent};
+use crate::siphash::hash_words;
 use crate::slab::Key;
 use crate::tcp::output::OutSegment;
 use crate::tcp::tcb::{Is, Tcb, Tuple};
@@ -201,27 +202,23 @@ impl Ctx {
 /// SipHash-1-3 of a four-tuple, laid out by hand: this is on the path of each segment.
 fn hash_tuple(key: &[u8; 16], tuple: &Tuple) -> u64 {
     let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
-    let hasher = SipHasher13::new_with_key(key);
     match (tuple.local, tuple.remote) {
         (core::net::IpAddr::V4(local), core::net::IpAddr::V4(remote)) => {
-            let addresses = u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits());
-            hasher.hash((u128::from(ports) << 64 | u128::from(addresses)).to_le_bytes().as_slice())
+            hash_words(key, [u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()), ports])
         }
         (local, remote) => {
-            let mut bytes = [0; 40];
-            let (addresses, rest) = bytes.split_at_mut(32);
-            let (first, second) = addresses.split_at_mut(16);
-            first.copy_from_slice(&to_v6(local));
-            second.copy_from_slice(&to_v6(remote));
-            rest.copy_from_slice(&ports.to_le_bytes());
-            hasher.hash(&bytes)
+            let ([a, b], [c, d]) = (to_v6(local), to_v6(remote));
+            hash_words(key, [a, b, c, d, ports])
         }
     }
 }
 
-fn to_v6(addr: core::net::IpAddr) -> [u8; 16] {
-    match addr {
+/// An address as an IPv6 one, in two words.
+fn to_v6(addr: core::net::IpAddr) -> [u64; 2] {
+    let octets = match addr {
         core::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         core::net::IpAddr::V6(v6) => v6.octets(),
-    }
+    };
+    let bits = u128::from_le_bytes(octets);
+    [bits as u64, (bits >> 64) as u64]
 }

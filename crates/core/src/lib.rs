@@ -73,6 +73,7 @@ pub(crate) mod ip;
 mod passive;
 mod port;
 pub(crate) mod queue;
+mod siphash;
 pub(crate) mod slab;
 pub mod socket;
 pub mod stack;

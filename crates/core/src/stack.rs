@@ -20,7 +20,7 @@ use crate::udp::{Udp, UdpEnv, UdpHandle};
 use alloc::collections::VecDeque;
 use core::net::IpAddr;
 use lastack_wire::ip::protocol;
-use lastack_wire::tcp::{self, Segment};
+use lastack_wire::tcp::{self, Parts, Segment};
 use lastack_wire::{Capabilities, PacketMeta};
 
 /// Packets of one connection that leave before another's turn.
@@ -162,7 +162,7 @@ impl Stack {
     fn receive_tcp(&mut self, arrival: &Arrival<'_>, gso_size: u16) {
         let Arrival { src, dst, payload, packet, checksum_trusted } = *arrival;
         self.cx.counters.in_segs += 1;
-        let Ok(segment) = Segment::parse(payload) else {
+        let Ok(parts) = Parts::split(payload) else {
             self.cx.counters.in_errs += 1;
             return;
         };
@@ -171,6 +171,7 @@ impl Stack {
             self.cx.counters.in_errs += 1;
             return;
         }
+        let segment = Segment::from_parts(parts);
         let tuple =
             Tuple { local: dst, remote: src, local_port: segment.dst_port, remote_port: segment.src_port };
         let seg = Seg::new(&segment, gso_size);
@@ -444,6 +445,10 @@ impl Stack {
     /// send. `frame` should hold the largest packet that the capabilities allow; a packet that does not fit is dropped.
     pub fn transmit(&mut self, now: Instant, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
         self.set_now(now);
+        if !self.wants_transmit() {
+            self.since_udp = 0;
+            return None;
+        }
         while let Some(packet) = self.replies.pop() {
             if let Some(place) = frame.get_mut(..packet.len()) {
                 place.copy_from_slice(&packet);
@@ -499,19 +504,19 @@ impl Stack {
     /// A turn of the connection at the head of the output queue.
     fn transmit_connection(&mut self, key: Key, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
         let Self { cx, tables, turn, .. } = self;
-        let sent = tables.connections.get_mut(key).and_then(|tcb| {
-            let sent = tcb.output(cx, frame);
-            if sent.is_none() {
-                tcb.is.remove(Is::QUEUED);
-                tcb.arm_probe_if_stuck(cx);
-                tcb.note_wait(cx);
+        let mut sent = None;
+        let mut more = false;
+        if let Some(tcb) = tables.connections.get_mut(key) {
+            sent = tcb.output(cx, frame);
+            more = sent.is_some() && tcb.wants_output();
+            if !more {
+                tcb.end_turn(cx);
             }
-            sent
-        });
-        if sent.is_none() {
+        }
+        if !more {
             cx.out.pop_front();
             *turn = 0;
-            return None;
+            return sent;
         }
         *turn += 1;
         if *turn >= OUTPUT_QUANTUM {
@@ -581,7 +586,15 @@ impl Stack {
     }
 
     /// The next socket that is worth a look.
+    #[inline]
     pub fn poll_event(&mut self) -> Option<Event> {
+        if self.cx.news.is_empty() && self.udp_news.is_empty() && self.cx.starved.is_empty() {
+            return None;
+        }
+        self.next_event()
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
         self.wake_starved();
         while let Some(key) = self.cx.news.pop_front() {
             if let Some(tcb) = self.tables.connections.get_mut(key) {

@@ -13,6 +13,7 @@
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::num::NonZeroU32;
 
 const TICK_NANOS: u64 = 1_000_000;
@@ -68,6 +69,8 @@ pub(crate) struct Wheel {
     occupied: u8,
     /// The tick that the wheel has advanced to: nothing in it is due earlier.
     position: u64,
+    /// What [`Wheel::next_deadline`] answered, while nothing has moved since: drivers ask far more often.
+    answered: Cell<Option<Option<Instant>>>,
     levels: [Option<Box<Level>>; LEVELS],
 }
 
@@ -97,6 +100,7 @@ impl Wheel {
             len: 0,
             occupied: 0,
             position: tick_of_now(now),
+            answered: Cell::new(None),
             levels: [const { None }; LEVELS],
         }
     }
@@ -170,6 +174,7 @@ impl Wheel {
     /// insertion. The timer is disarmed; its [`TimerId`] is void.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<u64> {
         let now = tick_of_now(now);
+        self.answered.set(None);
         while let Some((level, slot, start)) = self.first_slot() {
             if start > now {
                 break;
@@ -191,7 +196,17 @@ impl Wheel {
     /// Never later than the tick of the earliest timer. It may be earlier when several timers share a
     /// slot of a higher level; calling [`Wheel::pop_expired`] then moves them down a level, so the
     /// next answer is nearer (at most seven times for a timer).
+    #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        if let Some(answer) = self.answered.get() {
+            return answer;
+        }
+        let answer = self.find_deadline();
+        self.answered.set(Some(answer));
+        answer
+    }
+
+    fn find_deadline(&self) -> Option<Instant> {
         let (level, slot, start) = self.first_slot()?;
         let head = &self.nodes[self.head(level, slot) as usize];
         let alone = head.next == head.prev && self.nodes[head.next as usize].next == head.next;
@@ -226,6 +241,7 @@ impl Wheel {
 
     /// Appends a node to the list of its slot.
     fn link(&mut self, id: u32, tick: u64) {
+        self.answered.set(None);
         let (level_no, slot) = self.place(tick);
         let level =
             self.levels[level_no].get_or_insert_with(|| Box::new(Level { occupied: 0, heads: [NIL; SLOTS] }));
@@ -246,6 +262,7 @@ impl Wheel {
 
     /// Takes a node out of the list of its slot.
     fn unlink(&mut self, id: u32) {
+        self.answered.set(None);
         let Node { tick, next, prev, .. } = self.nodes[id as usize];
         let (level_no, slot) = self.place(tick);
         let Some(level) = self.levels[level_no].as_mut() else { return };

@@ -55,6 +55,18 @@ impl Sum {
         self.add_native(u64::from(value.to_be()));
     }
 
+    /// Adds what another sum holds, which ended on a whole word.
+    #[inline]
+    pub(crate) fn add_sum(&mut self, other: Sum) {
+        self.add_native(other.acc);
+    }
+
+    /// The sum of 32-bit words that were added up in native byte order; fewer than 2^32 of them.
+    #[inline]
+    pub(crate) const fn of_words(acc: u64) -> Self {
+        Self { acc, odd: false }
+    }
+
     /// The sum in 16 bits, not inverted.
     #[inline]
     #[must_use]

@@ -71,12 +71,16 @@ impl<'a> Segment<'a> {
     /// [`Error::Truncated`] below 20 bytes, [`Error::BadHeaderLength`] if the data offset is below 5 or past the end.
     #[inline]
     pub fn parse(segment: &'a [u8]) -> Result<Self, Error> {
-        let (header, rest) = segment.split_first_chunk::<HEADER_LEN>().ok_or(Error::Truncated)?;
-        let options_len = (usize::from(header[12] >> 4) * 4).wrapping_sub(HEADER_LEN);
-        // A data offset below 5 wraps to a huge length.
-        let (options, payload) = rest.split_at_checked(options_len).ok_or(Error::BadHeaderLength)?;
+        Ok(Self::from_parts(Parts::split(segment)?))
+    }
+
+    /// Reads what [`Parts::split`] cut apart.
+    #[inline]
+    #[must_use]
+    pub fn from_parts(parts: Parts<'a>) -> Self {
+        let Parts { header, options, payload } = parts;
         let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, o, f, w0, w1, _, _, u0, u1] = *header;
-        Ok(Self {
+        let mut segment = Self {
             src_port: u16::from_be_bytes([s0, s1]),
             dst_port: u16::from_be_bytes([d0, d1]),
             seq: SeqNumber(u32::from_be_bytes([q0, q1, q2, q3])),
@@ -84,9 +88,11 @@ impl<'a> Segment<'a> {
             flags: Flags::from_bits_truncate(u16::from_be_bytes([o, f])),
             window: u16::from_be_bytes([w0, w1]),
             urgent: u16::from_be_bytes([u0, u1]),
-            options: Options::parse(options),
+            options: Options::default(),
             payload,
-        })
+        };
+        segment.options.read(options);
+        segment
     }
 
     /// Length in sequence space: the payload, and one each for SYN and FIN (RFC 9293 SEG.LEN).
@@ -113,6 +119,30 @@ impl<'a> Segment<'a> {
             urgent: self.urgent,
             options: self.options,
         }
+    }
+}
+
+/// The pieces of a received segment, none of them read yet. A caller that takes them and then [`Segment::from_parts`]
+/// saves moving the whole of a segment out of a `Result`.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    header: &'a [u8; HEADER_LEN],
+    options: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    /// Finds the end of the header.
+    ///
+    /// # Errors
+    /// Those of [`Segment::parse`].
+    #[inline]
+    pub fn split(segment: &'a [u8]) -> Result<Self, Error> {
+        let (header, rest) = segment.split_first_chunk::<HEADER_LEN>().ok_or(Error::Truncated)?;
+        let options_len = (usize::from(header[12] >> 4) * 4).wrapping_sub(HEADER_LEN);
+        // A data offset below 5 wraps to a huge length.
+        let (options, payload) = rest.split_at_checked(options_len).ok_or(Error::BadHeaderLength)?;
+        Ok(Self { header, options, payload })
     }
 }
 
@@ -154,20 +184,34 @@ impl Repr {
     /// [`Error::BufferTooSmall`] if `buf` is shorter than [`Repr::header_len`]; nothing is written.
     #[inline]
     pub fn emit_header(&self, buf: &mut [u8]) -> Result<usize, Error> {
+        self.emit_header_summed(buf).map(|(len, _)| len)
+    }
+
+    /// As [`Repr::emit_header`], and gives the sum over the header too, for [`finish_checksum`]: reading back what was
+    /// just written would wait for the writes.
+    ///
+    /// # Errors
+    /// Those of [`Repr::emit_header`].
+    #[inline]
+    pub fn emit_header_summed(&self, buf: &mut [u8]) -> Result<(usize, Sum), Error> {
         let len = self.header_len();
         let header = buf.get_mut(..len).ok_or(Error::BufferTooSmall)?;
         let (fixed, options) = header.split_first_chunk_mut::<HEADER_LEN>().ok_or(Error::BufferTooSmall)?;
-        let [s0, s1] = self.src_port.to_be_bytes();
-        let [d0, d1] = self.dst_port.to_be_bytes();
-        let [q0, q1, q2, q3] = self.seq.0.to_be_bytes();
-        let [a0, a1, a2, a3] = self.ack.0.to_be_bytes();
-        let offset = (len as u16 / 4) << 12;
-        let [o, f] = (offset | self.flags.bits() & Flags::all().bits()).to_be_bytes();
-        let [w0, w1] = self.window.to_be_bytes();
-        let [u0, u1] = self.urgent.to_be_bytes();
-        *fixed = [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, o, f, w0, w1, 0, 0, u0, u1];
-        self.options.emit(options);
-        Ok(len)
+        let offset = (len as u32 / 4) << 28;
+        let flags = u32::from(self.flags.bits() & Flags::all().bits()) << 16;
+        let words = [
+            u32::from(self.src_port) << 16 | u32::from(self.dst_port),
+            self.seq.0,
+            self.ack.0,
+            offset | flags | u32::from(self.window),
+            self.urgent.into(),
+        ];
+        let mut sum = 0;
+        for (place, word) in fixed.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *place = word.to_be_bytes();
+            sum += u64::from(word.to_be());
+        }
+        Ok((len, Sum::of_words(sum + self.options.emit(options))))
     }
 }
 
@@ -191,6 +235,27 @@ pub fn fill_checksum(src: IpAddr, dst: IpAddr, segment: &mut [u8]) -> Result<(),
     write_checksum(segment, 0)?;
     let mut sum = pseudo_header(src, dst, segment.len());
     sum.add_bytes(segment);
+    write_checksum(segment, sum.finish())
+}
+
+/// As [`fill_checksum`], for a segment whose first `header_len` bytes [`Repr::emit_header_summed`] has written and
+/// summed: only the data is read.
+///
+/// # Errors
+/// [`Error::BufferTooSmall`] if the segment is shorter than `header_len` or than a header.
+#[inline]
+pub fn finish_checksum(
+    src: IpAddr,
+    dst: IpAddr,
+    segment: &mut [u8],
+    (header_len, header): (usize, Sum),
+) -> Result<(), Error> {
+    let mut sum = pseudo_header(src, dst, segment.len());
+    sum.add_sum(header);
+    let data = segment.get(header_len..).ok_or(Error::BufferTooSmall)?;
+    if !data.is_empty() {
+        sum.add_bytes(data);
+    }
     write_checksum(segment, sum.finish())
 }
 

@@ -128,20 +128,20 @@ impl Tcb {
         }
         let was_fast = self.recovery == Recovery::Fast;
         self.recovery_progress(cx, acked);
-        let ack = AckSample {
-            now: cx.now,
+        let (limited, now) = (self.is(Is::CWND_LIMITED), cx.now);
+        self.congestion.on_ack_with((now, limited, was_fast), || AckSample {
+            now,
             acked,
             rtt: sample,
             srtt: self.rtt.srtt(),
             min_rtt: self.rtt.min_rtt(),
             in_flight,
-            is_cwnd_limited: self.is(Is::CWND_LIMITED),
+            is_cwnd_limited: limited,
             in_recovery: was_fast,
             delivered: None,
             delivery_rate: None,
             is_app_limited: false,
-        };
-        self.congestion.on_ack(&ack);
+        });
         if self.rtx.is_empty() {
             self.timers.clear(Timer::Retransmit);
             if self.has_unsent() && self.snd_wnd == 0 {

@@ -163,28 +163,39 @@ pub(crate) enum Wait {
 pub(crate) struct Chrono {
     wait: Wait,
     since: Instant,
-    network: Duration,
-    peer: Duration,
-    buffer: Duration,
+    // Nanoseconds.
+    network: u64,
+    peer: u64,
+    buffer: u64,
 }
 
 impl Chrono {
     /// From `now` on the sender waits for something else.
+    #[inline]
     pub(crate) fn enter(&mut self, now: Instant, wait: Wait) {
         if wait != self.wait {
-            *self = Self { wait, since: now, ..self.at(now) };
+            self.settle(now);
+            self.wait = wait;
         }
+    }
+
+    /// Adds what has passed since the last call.
+    #[inline]
+    fn settle(&mut self, now: Instant) {
+        let passed = now.as_nanos().saturating_sub(self.since.as_nanos());
+        self.since = now;
+        let sum = match self.wait {
+            Wait::Nothing => return,
+            Wait::Network => &mut self.network,
+            Wait::PeerWindow => &mut self.peer,
+            Wait::SendBuffer => &mut self.buffer,
+        };
+        *sum = sum.saturating_add(passed);
     }
 
     /// The sums as of `now`.
     fn at(mut self, now: Instant) -> Self {
-        let passed = now - self.since;
-        match self.wait {
-            Wait::Nothing => {}
-            Wait::Network => self.network += passed,
-            Wait::PeerWindow => self.peer += passed,
-            Wait::SendBuffer => self.buffer += passed,
-        }
+        self.settle(now);
         self
     }
 }
@@ -210,6 +221,7 @@ pub enum TimerKind {
 
 impl Tcb {
     pub(crate) fn info(&self, cx: &Ctx) -> TcpInfo {
+        let nanos = Duration::from_nanos;
         let left = self.is(Is::LEFT);
         let chrono = self.stats.chrono.at(cx.now);
         let data_end = self.snd_seq(self.snd_buf.end());
@@ -275,9 +287,9 @@ impl Tcb {
             out_of_order_packets: self.stats.out_of_order,
             timeouts: self.stats.timeouts,
             send_memory: self.send_memory() as u32,
-            busy: chrono.network + chrono.peer + chrono.buffer,
-            limited_by_peer: chrono.peer,
-            limited_by_buffer: chrono.buffer,
+            busy: nanos(chrono.network) + nanos(chrono.peer) + nanos(chrono.buffer),
+            limited_by_peer: nanos(chrono.peer),
+            limited_by_buffer: nanos(chrono.buffer),
         }
     }
 

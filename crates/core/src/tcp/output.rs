@@ -8,9 +8,10 @@ use super::tcb::{Is, Recovery, Sent, SentFlags, Tcb, Tuple};
 use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::demux::{Found, Tables};
-use crate::ip::output::emit_header;
+use crate::ip::output::{emit_header, header_len};
 use core::hash::{Hash, Hasher};
 use core::net::IpAddr;
+use lastack_wire::checksum::Sum;
 use lastack_wire::tcp::{Flags, HEADER_LEN, Options, Repr, SackBlocks};
 use lastack_wire::{ChecksumState, Gso, GsoKind, PacketMeta, SeqNumber, ip, tcp};
 
@@ -34,11 +35,11 @@ pub(crate) struct OutSegment {
 impl OutSegment {
     /// Writes the packet. `None` if the frame is too small for it.
     pub(crate) fn emit(&self, offload: bool, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
-        let tcp_len = self.repr.header_len();
-        let ip_len = emit_header(frame, self.src, self.dst, ip::protocol::TCP, tcp_len, self.ttl, self.tos)?;
+        let ip_len = header_len(self.src);
+        let (tcp_len, sum) = self.repr.emit_header_summed(frame.get_mut(ip_len..)?).ok()?;
+        emit_header(frame, self.src, self.dst, ip::protocol::TCP, tcp_len, self.ttl, self.tos)?;
         let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
-        self.repr.emit_header(segment).ok()?;
-        let checksum = finish(self.src, self.dst, ip_len, segment, offload)?;
+        let checksum = finish(self.src, self.dst, ip_len, segment, (tcp_len, sum), offload)?;
         Some((ip_len + tcp_len, PacketMeta { checksum, gso: None }))
     }
 }
@@ -66,19 +67,21 @@ impl OutSegment {
     }
 }
 
-/// Fills the checksum in, or leaves it to the device.
+/// Fills the checksum in, or leaves it to the device. `header` is the TCP header's length and sum.
+#[inline]
 fn finish(
     src: IpAddr,
     dst: IpAddr,
     ip_len: usize,
     segment: &mut [u8],
+    header: (usize, Sum),
     offload: bool,
 ) -> Option<ChecksumState> {
     if offload {
         tcp::set_partial_checksum(src, dst, segment).ok()?;
         return Some(ChecksumState::Partial { start: ip_len as u16, offset: tcp::CHECKSUM_OFFSET as u16 });
     }
-    tcp::fill_checksum(src, dst, segment).ok()?;
+    tcp::finish_checksum(src, dst, segment, header).ok()?;
     Some(ChecksumState::Complete)
 }
 
@@ -111,7 +114,7 @@ impl Tcb {
             let mss = self.payload_mss(header);
             let piece = self.next_retransmission(mss).or_else(|| self.next_new(cx, mss, header, frame.len()));
             if let Some(piece) = piece {
-                return self.emit_piece(cx, frame, piece, options, mss);
+                return self.emit_piece(cx, frame, piece, (options, header), mss);
             }
         }
         if self.is(Is::ACK_NOW) && self.state() != State::Closed {
@@ -122,6 +125,16 @@ impl Tcb {
             return segment.emit(cx.caps.tx_checksum, frame);
         }
         None
+    }
+
+    /// Nothing more can leave now: out of the output queue.
+    pub(crate) fn end_turn(&mut self, cx: &mut Ctx) {
+        self.is.remove(Is::QUEUED);
+        if !self.has_unsent() {
+            self.note_window_use();
+        }
+        self.arm_probe_if_stuck(cx);
+        self.note_wait(cx);
     }
 
     /// Bytes of payload that fit into one wire segment beside a header of `header` bytes. Bounded to half of the
@@ -258,7 +271,7 @@ impl Tcb {
         cx: &mut Ctx,
         frame: &mut [u8],
         piece: Piece,
-        options: Options,
+        (options, header): (Options, usize),
         mss: u32,
     ) -> Option<(usize, PacketMeta)> {
         let Piece { seq, len, fin, retransmission } = piece;
@@ -281,12 +294,11 @@ impl Tcb {
             options,
         };
         let (src, dst) = (self.tuple.local, self.tuple.remote);
-        let header = repr.header_len();
         let tcp_len = header + len as usize;
         let (ttl, tos) = (self.knobs.ttl, self.knobs.tos);
         let ip_len = emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, ttl, tos)?;
         let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
-        repr.emit_header(segment).ok()?;
+        let header_sum = repr.emit_header_summed(segment).ok()?;
         if len > 0 {
             self.stats.bytes_sent += u64::from(len);
             self.stats.data_segs_out = self.stats.data_segs_out.wrapping_add(len.div_ceil(mss));
@@ -299,7 +311,7 @@ impl Tcb {
             hdr_len: (ip_len + header) as u16,
         });
         let offload = cx.caps.tx_checksum || gso.is_some();
-        let checksum = finish(src, dst, ip_len, segment, offload)?;
+        let checksum = finish(src, dst, ip_len, segment, header_sum, offload)?;
         if retransmission {
             self.note_retransmitted(cx, seq, end);
         } else {

@@ -128,25 +128,27 @@ impl Options {
     #[inline]
     #[must_use]
     pub fn parse(area: &[u8]) -> Self {
+        let mut options = Self::default();
+        options.read(area);
+        options
+    }
+
+    /// Reads the option area into options that hold nothing yet.
+    #[inline]
+    pub(super) fn read(&mut self, area: &[u8]) {
         match area {
-            [] => Self::default(),
+            [] => {}
             // What almost every segment of an established connection looks like.
             &[NOP, NOP, TIMESTAMPS, 10, v0, v1, v2, v3, e0, e1, e2, e3] => {
                 let value = u32::from_be_bytes([v0, v1, v2, v3]);
                 let echo = u32::from_be_bytes([e0, e1, e2, e3]);
-                Self { timestamps: Some((value, echo)), ..Self::default() }
+                self.timestamps = Some((value, echo));
             }
-            _ => Self::parse_slowly(area),
+            _ => self.parse_all(area),
         }
     }
 
     #[inline(never)]
-    fn parse_slowly(area: &[u8]) -> Self {
-        let mut options = Self::default();
-        options.parse_all(area);
-        options
-    }
-
     fn parse_all(&mut self, mut area: &[u8]) {
         while let &[kind, ref rest @ ..] = area {
             match kind {
@@ -244,27 +246,33 @@ impl Options {
         self.len_without_sack() + sack
     }
 
-    /// Writes the options to `area`, which is `emitted_len` bytes long.
+    /// Writes the options to `area`, which is `emitted_len` bytes long. Gives the sum of its words in native order.
     #[inline]
-    pub(super) fn emit(&self, area: &mut [u8]) {
+    pub(super) fn emit(&self, area: &mut [u8]) -> u64 {
+        if area.is_empty() {
+            return 0;
+        }
         // What almost every segment of an established connection carries.
         if let (Ok(area), Some((val, ecr))) = (<&mut [u8; 12]>::try_from(&mut *area), self.timestamps) {
-            let [v0, v1, v2, v3] = val.to_be_bytes();
-            let [e0, e1, e2, e3] = ecr.to_be_bytes();
-            *area = [NOP, NOP, TIMESTAMPS, 10, v0, v1, v2, v3, e0, e1, e2, e3];
-            if self.sack_permitted {
-                [area[0], area[1]] = [SACK_PERMITTED, 2];
+            let [a, b] = if self.sack_permitted { [SACK_PERMITTED, 2] } else { [NOP, NOP] };
+            let words = [u32::from_be_bytes([a, b, TIMESTAMPS, 10]), val, ecr];
+            let mut sum = 0;
+            for (place, word) in area.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+                *place = word.to_be_bytes();
+                sum += u64::from(word.to_be());
             }
-            return;
+            return sum;
         }
-        self.emit_all(area);
+        self.emit_all(area)
     }
 
-    fn emit_all(&self, area: &mut [u8]) {
+    fn emit_all(&self, area: &mut [u8]) -> u64 {
+        let mut sum = 0;
         let mut words = area.as_chunks_mut::<4>().0.iter_mut();
         let mut put = |word: [u8; 4]| {
             if let Some(slot) = words.next() {
                 *slot = word;
+                sum += u64::from(u32::from_ne_bytes(word));
             }
         };
         if let Some(mss) = self.mss {
@@ -294,5 +302,6 @@ impl Options {
             let [a, b] = (u16::from(minutes) << 15 | value & 0x7fff).to_be_bytes();
             put([USER_TIMEOUT, 4, a, b]);
         }
+        sum
     }
 }

@@ -83,6 +83,38 @@ prop_compose! {
 }
 
 proptest! {
+    /// What is summed while it is written gives the checksum that reading the segment gives.
+    #[test]
+    fn checksum_from_the_written_header_is_that_of_the_segment(
+        options in any_options(),
+        ports: (u16, u16),
+        numbers: (u32, u32, u16, u16),
+        flags in 0u16..0x200,
+        payload in prop::collection::vec(any::<u8>(), 0..100),
+        six: bool,
+    ) {
+        let (seq, ack, window, urgent) = numbers;
+        let repr = Repr {
+            src_port: ports.0,
+            dst_port: ports.1,
+            seq: SeqNumber(seq),
+            ack: SeqNumber(ack),
+            flags: Flags::from_bits_truncate(flags),
+            window,
+            urgent,
+            options,
+        };
+        let (src, dst) = if six { v6() } else { v4() };
+        let expected = build(&repr, &payload, (src, dst));
+        let mut segment = vec![0xee; repr.header_len() + payload.len()];
+        let header = repr.emit_header_summed(&mut segment).unwrap();
+        segment[header.0..].copy_from_slice(&payload);
+        finish_checksum(src, dst, &mut segment, header).unwrap();
+        prop_assert_eq!(&segment, &expected);
+        prop_assert!(verify_checksum(src, dst, &segment));
+        prop_assert_eq!(finish_checksum(src, dst, &mut segment[..19], header), Err(Error::BufferTooSmall));
+    }
+
     #[test]
     fn parsed_segment_is_the_built_one(
         mut repr in any_repr(),

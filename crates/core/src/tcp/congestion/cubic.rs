@@ -135,6 +135,15 @@ impl Cubic {
         }
     }
 
+    /// An acknowledgement while the window was not the limit: it grows nothing.
+    #[inline]
+    pub(super) fn window_unused(&mut self, now: Instant, in_recovery: bool) {
+        if !in_recovery && self.window.epoch.is_some() {
+            self.skip_time(now - self.last_ack);
+        }
+        self.last_ack = now;
+    }
+
     fn new_epoch(&mut self) {
         self.window.epoch = None;
     }
@@ -146,13 +155,11 @@ impl CongestionControl for Cubic {
     }
 
     fn on_ack(&mut self, ack: &AckSample) {
-        let since_last = ack.now - self.last_ack;
+        if !ack.is_cwnd_limited {
+            return self.window_unused(ack.now, ack.in_recovery);
+        }
         self.last_ack = ack.now;
         if ack.in_recovery {
-            return;
-        }
-        if !ack.is_cwnd_limited {
-            self.skip_time(since_last);
             return;
         }
         let Window { cwnd, ssthresh, .. } = self.window;

@@ -152,6 +152,21 @@ impl Congestion {
         Congestion::Cubic(Cubic::new(mss, now))
     }
 
+    /// As [`CongestionControl::on_ack`], with a sample that is made only if the controller looks at it: the built-in
+    /// ones do not when the window was not the limit.
+    #[inline]
+    pub(crate) fn on_ack_with(
+        &mut self,
+        (now, is_cwnd_limited, in_recovery): (Instant, bool, bool),
+        sample: impl FnOnce() -> AckSample,
+    ) {
+        match self {
+            Congestion::Cubic(inner) if !is_cwnd_limited => inner.window_unused(now, in_recovery),
+            Congestion::NewReno(_) if !is_cwnd_limited => {}
+            _ => self.on_ack(&sample()),
+        }
+    }
+
     /// Fast recovery begins: the three duplicates stand for three segments that have left the network
     /// (RFC 5681 section 3.2 step 3). Call after `on_congestion`.
     pub fn inflate_on_entry(&mut self, mss: u32) {
