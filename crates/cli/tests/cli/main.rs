@@ -5,5 +5,6 @@ mod bestiary;
 mod demo;
 mod exchanges;
 mod run;
+mod script;
 mod support;
 mod usage;
