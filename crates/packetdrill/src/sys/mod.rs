@@ -1,4 +1,4 @@
-//! Linux's socket calls over a [`Stack`](lastack_core::Stack), on a clock that stands still until it is moved.
+//! Linux's socket calls over a [`Stack`], on a clock that stands still until it is moved.
 //!
 //! A [`Machine`] is a stack, the descriptors of one program, and the time. Calls are judged as Linux judges them: order of
 //! checks, errno values, lengths. A call that cannot be answered now stays with the machine and is tried again after
