@@ -185,14 +185,6 @@ impl Default for Config {
     }
 }
 
-impl TcpConfig {
-    /// Whether [`TcpConfig::congestion`] may be `name`.
-    #[must_use]
-    pub fn knows_congestion(name: &str) -> bool {
-        crate::tcp::congestion::Congestion::by_name(name, 536, crate::Instant::ZERO).is_some()
-    }
-}
-
 impl Default for TcpConfig {
     fn default() -> Self {
         Self {

@@ -420,7 +420,13 @@ impl Stack {
         let tcb = self.tcb(h)?;
         match tcb.state() {
             _ if tcb.is(Is::LEFT) => Err(Error::NotConnected),
-            State::Closed | State::TimeWait => Err(Error::NotConnected),
+            // Refused, and remembered all the same, by Linux's custom.
+            State::Closed => self.act(h, |tcb, _| {
+                tcb.is.set(Is::RCV_SHUT, read || tcb.is(Is::RCV_SHUT));
+                tcb.is.set(Is::SND_SHUT, write || tcb.is(Is::SND_SHUT));
+                Err(Error::NotConnected)
+            }),
+            State::TimeWait => Err(Error::NotConnected),
             State::Listen => {
                 if read {
                     self.stop_listening(h.0, Cause::Shutdown, Initiator::Local);
@@ -482,7 +488,7 @@ impl Stack {
         let mut fresh = Tcb::new(cx, h.0, tcb.knobs);
         fresh.is |= tcb.is & (Is::BOUND | Is::SIGNALLED | Is::QUEUED);
         fresh.news = tcb.news;
-        fresh.error = aborts.then_some(Error::ConnectionReset);
+        fresh.error = if aborts { Some(Error::ConnectionReset) } else { tcb.error };
         if tcb.is(Is::BOUND) {
             fresh.tuple =
                 Tuple { local: tcb.tuple.local, local_port: tcb.tuple.local_port, ..Tuple::UNBOUND };

@@ -74,7 +74,8 @@ pub(crate) fn parse(text: &str) -> Result<Options, String> {
                 options.patience = Duration::from_secs(value.parse().map_err(|_| bad())?);
             }
             _ if sysctl::is_known(name) => {
-                sysctl::apply(&mut options.settings, name, &value.replace(':', " ")).ok_or_else(bad)?;
+                let value = value.replace(':', " ");
+                options.settings.sysctl(name, &value).map_err(|error| error.to_string())?;
                 options.fixed.push(name.to_owned());
             }
             _ => return Err(format!("{name:?} is unknown")),
@@ -108,6 +109,7 @@ mod tests {
     #[test]
     fn a_wrong_word_is_named() {
         assert_eq!(parse("colour=red").unwrap_err(), "\"colour\" is unknown");
+        assert_eq!(parse("tcp_fin_timeout=x").unwrap_err(), "tcp_fin_timeout = 'x' is not a value");
         assert_eq!(parse("mtu=12").unwrap_err(), "\"12\" is no value for \"mtu\"");
         assert_eq!(parse("clock").unwrap_err(), "\"clock\" is not of the form name=value");
     }

@@ -91,6 +91,9 @@ impl Tcb {
     }
 
     pub(crate) fn read_urgent(&mut self, peek: bool) -> Result<u8, Error> {
+        if self.state() == State::Listen {
+            return Err(Error::NotConnected);
+        }
         let none = !self.is(Is::URGENT_PENDING) || self.is(Is::URGENT_READ);
         if self.knobs.has(Knob::OOB_INLINE) || none {
             return Err(Error::InvalidInput);
@@ -229,7 +232,10 @@ impl Tcb {
                 }
                 return Ok(());
             }
-            TcpOption::MaxSeg(_) | TcpOption::AnyPort(_) | TcpOption::Defer(_) if opened => {
+            TcpOption::MaxSeg(_) if opened && self.state() != State::Listen => {
+                return Err(Error::InvalidInput);
+            }
+            TcpOption::AnyPort(_) | TcpOption::Defer(_) if opened => {
                 return Err(Error::InvalidInput);
             }
             _ => {}

@@ -44,7 +44,7 @@ pub enum TcpOption {
     ReuseAddr(bool),
     /// `SO_REUSEPORT`.
     ReusePort(bool),
-    /// `TCP_MAXSEG`: 48..=65,495, or 0 for none; only before connecting or listening.
+    /// `TCP_MAXSEG`: 48..=65,495, or 0 for none; only before connecting.
     MaxSeg(u16),
     /// `SO_OOBINLINE`: leave urgent bytes in the stream. Default off, as Linux.
     OobInline(bool),

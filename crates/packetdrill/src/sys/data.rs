@@ -35,7 +35,7 @@ impl Machine {
             Kind::Socket(_) => {}
         }
         if rooms.iter().all(|room| room.is_empty()) {
-            return Ok(Some(Outcome::ok(0)));
+            return Ok(Some(Outcome::with(0, Out::Data(Vec::new()))));
         }
         self.recv(p, fd, rooms, 0)
     }
@@ -160,7 +160,13 @@ impl Machine {
         }
         if how.peek {
             let mut buffer = vec![0; how.len.min(PIECE)];
-            let count = self.stack.tcp_peek(how.handle, &mut buffer).map_err(Error::errno)?;
+            let count = self.stack.tcp_peek(how.handle, &mut buffer).map_err(|error| {
+                // On Linux a peek takes a stored error as a read does.
+                if error != Error::WouldBlock {
+                    self.stack.tcp_take_error(how.handle);
+                }
+                error.errno()
+            })?;
             let open = self.stack.tcp_ready(how.handle).intersection(super::poll::ENDED).is_empty();
             if count < how.target.min(buffer.len()) && open && how.may_wait {
                 return Err(libc::EAGAIN);

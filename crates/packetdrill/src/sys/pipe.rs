@@ -275,6 +275,7 @@ impl Machine {
                     libc::FIONREAD | libc::TIOCOUTQ | SIOCOUTQNSD if opening => 0,
                     libc::FIONREAD => info.unread as i32,
                     libc::TIOCOUTQ => self.stack.tcp_unacked(handle) as i32,
+                    SIOCOUTQNSD if info.path_mtu == 0 => 0,
                     SIOCOUTQNSD => {
                         let fin = info.fin == (true, false);
                         info.unsent as i32 + i32::from(fin)

@@ -26,7 +26,7 @@ impl std::error::Error for SysctlError {}
 
 /// Settings that only lastack's one behaviour can be asked of; a blank list: any value, because nothing that a script sees
 /// depends on it.
-const FIXED: [(&str, &[&str]); 26] = [
+const FIXED: [(&str, &[&str]); 24] = [
     ("ip_forward", &[]),
     ("tcp_autocorking", &[]),
     ("tcp_base_mss", &[]),
@@ -40,7 +40,6 @@ const FIXED: [(&str, &[&str]); 26] = [
     ("tcp_frto", &["0"]),
     ("tcp_limit_output_bytes", &[]),
     ("tcp_migrate_req", &["0"]),
-    ("tcp_min_tso_segs", &[]),
     ("tcp_moderate_rcvbuf", &[]),
     ("tcp_mtu_probing", &["0"]),
     ("tcp_no_metrics_save", &["1"]),
@@ -50,7 +49,6 @@ const FIXED: [(&str, &[&str]); 26] = [
     ("tcp_plb_enabled", &["0"]),
     ("tcp_recovery", &["0"]),
     ("tcp_reordering", &["3"]),
-    ("tcp_slow_start_after_idle", &["1"]),
     ("tcp_thin_linear_timeouts", &["0"]),
     ("tcp_tso_win_divisor", &[]),
 ];
@@ -77,10 +75,7 @@ impl Settings {
 
     fn set_buffers(&mut self, given: &Given<'_>) -> Option<Result<(), SysctlError>> {
         let result = match given.name {
-            "tcp_rmem" => given.three().map(|sizes| {
-                self.receive_buffer = sizes;
-                self.config.tcp.recv_buffer_max = size(sizes[2]);
-            }),
+            "tcp_rmem" => given.three().map(|sizes| self.set_receive_buffer(sizes)),
             "tcp_wmem" => given.three().map(|sizes| {
                 self.send_buffer = sizes;
                 self.config.tcp.send_buffer_max = size(sizes[2]);
@@ -137,6 +132,8 @@ impl Settings {
             "tcp_timestamps" => tcp.timestamps = given.switch()?,
             "tcp_window_scaling" => tcp.window_scaling = given.switch()?,
             "tcp_sack" => tcp.sack = given.switch()?,
+            "tcp_slow_start_after_idle" => tcp.slow_start_after_idle = given.switch()?,
+            "tcp_min_tso_segs" => tcp.segmentation_model = Some(given.number()?),
             "tcp_invalid_ratelimit" => tcp.invalid_ratelimit = Duration::from_millis(given.number()?),
             "tcp_min_snd_mss" => tcp.min_snd_mss = given.number()?,
             "min_pmtu" => tcp.min_pmtu = given.number()?,

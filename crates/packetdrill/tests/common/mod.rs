@@ -298,3 +298,44 @@ pub fn packet(src: IpAddr, dst: IpAddr, segment: &[u8]) -> Vec<u8> {
     packet.extend_from_slice(segment);
     packet
 }
+
+/// A segment between any two addresses: absolute numbers, bytes of zeros, an MSS of 1000 with SYN.
+pub fn segment(from: SocketAddr, to: SocketAddr, letters: &str, seq: u32, ack: u32, len: usize) -> Vec<u8> {
+    let flags = flags(letters);
+    let mss = flags.contains(Flags::SYN).then_some(1000);
+    let repr = Repr {
+        src_port: from.port(),
+        dst_port: to.port(),
+        seq: SeqNumber(PEER_ISN.wrapping_add(seq)),
+        ack: SeqNumber(if flags.contains(Flags::ACK) { ack } else { 0 }),
+        flags,
+        window: 32_792,
+        urgent: 0,
+        options: Options { mss, ..Options::default() },
+    };
+    let mut segment = vec![0; repr.header_len() + len];
+    repr.emit_header(&mut segment).unwrap();
+    tcp::fill_checksum(from.ip(), to.ip(), &mut segment).unwrap();
+    segment
+}
+
+/// From where, to where, and what, in absolute numbers; `None` for what is no TCP.
+pub fn read_packet(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr, Seen)> {
+    let packet = ip::Packet::parse(bytes).ok().filter(|packet| packet.protocol() == ip::protocol::TCP)?;
+    let segment = Segment::parse(packet.payload()).ok()?;
+    let seen = Seen {
+        at: Instant::ZERO,
+        flags: letters(segment.flags),
+        seq: segment.seq.0,
+        ack: segment.ack.0,
+        window: segment.window,
+        urgent: segment.urgent,
+        len: segment.payload.len(),
+        options: segment.options,
+        payload: segment.payload.to_vec(),
+        tos: packet.tos(),
+        ttl: packet.ttl(),
+    };
+    let from = SocketAddr::new(packet.src(), segment.src_port);
+    Some((from, SocketAddr::new(packet.dst(), segment.dst_port), seen))
+}

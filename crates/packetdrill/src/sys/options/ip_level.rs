@@ -37,6 +37,14 @@ impl Machine {
         value: Option<&[u8]>,
         len: usize,
     ) -> Result<(), i32> {
+        let known = [libc::IP_TOS, libc::IP_TTL, libc::IP_MTU_DISCOVER, libc::IP_RECVERR];
+        if !known.contains(&name) && super::kept(V4, name).is_none() {
+            return Err(libc::ENOPROTOOPT);
+        }
+        if len == 0 && matches!(name, libc::IP_FREEBIND | libc::IP_TRANSPARENT) {
+            return Err(libc::EINVAL);
+        }
+        // Without a length the value is 0.
         let number = match (value, len) {
             (_, 0) => 0,
             (None, _) => return Err(libc::EFAULT),
@@ -44,10 +52,6 @@ impl Machine {
             (Some(bytes), _) => bytes.first().copied().unwrap_or(0).into(),
         };
         let handle = self.files.socket(fd)?.handle;
-        let known = [libc::IP_TOS, libc::IP_TTL, libc::IP_MTU_DISCOVER, libc::IP_RECVERR];
-        if len < 1 && (known.contains(&name) || super::kept(V4, name).is_some()) {
-            return Err(libc::EINVAL);
-        }
         match name {
             libc::IP_TOS => self.keep(fd, V4, name, number & 0xff & !ECN),
             libc::IP_TTL if number == -1 || (1..=255).contains(&number) => self.keep(fd, V4, name, number),
@@ -69,8 +73,12 @@ impl Machine {
             libc::IPV6_TCLASS => self.kept_or(fd, V6, name, 0),
             libc::IPV6_MTU_DISCOVER => self.kept_or(fd, V6, name, 1),
             libc::IPV6_MTU => self.path_mtu(fd)?,
+            // Bound to an address of IPv6 it is for IPv6 alone.
             libc::IPV6_V6ONLY => {
-                i32::from(self.stack.tcp_options(handle).is_some_and(|options| options.v6_only))
+                let local = self.stack.tcp_local_addr(handle).filter(|_| self.is_bound(handle));
+                let native = local.is_some_and(|local| local.is_ipv6() && !local.ip().is_unspecified());
+                let asked = self.stack.tcp_options(handle).is_some_and(|options| options.v6_only);
+                i32::from(native || asked)
             }
             libc::IPV6_RECVERR => i32::from(self.tells_soft_errors(handle)),
             _ => self.get_kept(fd, V6, name)?,
@@ -94,6 +102,7 @@ impl Machine {
             libc::IPV6_UNICAST_HOPS,
             libc::IPV6_TCLASS,
             libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_MTU,
             libc::IPV6_V6ONLY,
             libc::IPV6_RECVERR,
         ];
@@ -109,8 +118,14 @@ impl Machine {
             libc::IPV6_V6ONLY if !self.is_bound(handle) => {
                 return self.set_core(handle, TcpOption::V6Only(number != 0));
             }
+            // Bounds what datagrams are cut to; a stream has none.
+            libc::IPV6_MTU if number == 0 || number >= 1280 => return Ok(()),
             libc::IPV6_RECVERR => return self.set_core(handle, TcpOption::RecvErr(number != 0)),
-            libc::IPV6_UNICAST_HOPS | libc::IPV6_TCLASS | libc::IPV6_MTU_DISCOVER | libc::IPV6_V6ONLY => {
+            libc::IPV6_UNICAST_HOPS
+            | libc::IPV6_TCLASS
+            | libc::IPV6_MTU_DISCOVER
+            | libc::IPV6_MTU
+            | libc::IPV6_V6ONLY => {
                 return Err(libc::EINVAL);
             }
             _ => return self.set_kept(fd, V6, name, number),
@@ -133,11 +148,12 @@ impl Machine {
     }
 
     fn path_mtu(&self, fd: Fd) -> Result<i32, i32> {
-        if !self.is_connected(fd) {
-            return Err(libc::ENOTCONN);
-        }
         let handle = self.files.socket(fd)?.handle;
-        Ok(self.stack.tcp_info(handle).map_or(0, |info| info.path_mtu.into()))
+        // Known once a route was looked up, and kept after the end.
+        match self.stack.tcp_info(handle).map_or(0, |info| info.path_mtu) {
+            0 => Err(libc::ENOTCONN),
+            mtu => Ok(mtu.into()),
+        }
     }
 
     /// Hands TOS, TTL and the rules of path MTU discovery of the right family to the stack.

@@ -91,12 +91,17 @@ impl Machine {
         null: bool,
     ) -> Result<Outcome, i32> {
         let v6 = self.files.socket(fd)?.v6;
-        let len = usize::try_from(len).map_err(|_| libc::EINVAL)?;
+        // IPv6 takes a negative length for a large one; the others refuse it, once they know the level.
+        let room = match usize::try_from(len) {
+            Ok(len) => Ok(len),
+            Err(_) if level == libc::IPPROTO_IPV6 => Ok(4),
+            Err(_) => Err(libc::EINVAL),
+        };
         let value = match level {
-            libc::SOL_SOCKET => self.get_socket_option(fd, name, len),
-            libc::IPPROTO_TCP => self.get_tcp_option(fd, name, len),
-            libc::IPPROTO_IP => self.get_ip_option(fd, name, len),
-            libc::IPPROTO_IPV6 if v6 => self.get_ipv6_option(fd, name, len),
+            libc::SOL_SOCKET => self.get_socket_option(fd, name, room?),
+            libc::IPPROTO_TCP => self.get_tcp_option(fd, name, room?),
+            libc::IPPROTO_IP => self.get_ip_option(fd, name, room?),
+            libc::IPPROTO_IPV6 if v6 => self.get_ipv6_option(fd, name, room?),
             _ => Err(if v6 { libc::ENOPROTOOPT } else { libc::EOPNOTSUPP }),
         }?;
         if null && !value.is_empty() {

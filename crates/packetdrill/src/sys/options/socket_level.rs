@@ -1,7 +1,6 @@
 //! SOL_SOCKET (Linux `sk_setsockopt`, `sk_getsockopt`).
 
 use super::super::Machine;
-use super::super::files::Phase;
 use super::{cut, int, int_value};
 use crate::call::Fd;
 use lastack_core::{Error, State, TcpOption};
@@ -178,14 +177,6 @@ impl Machine {
             0,
         ];
         Ok(words.map(u32::to_ne_bytes).concat())
-    }
-
-    /// The program opened the connection itself, or took it from a listener.
-    pub(super) fn is_connected(&self, fd: Fd) -> bool {
-        self.files.socket(fd).is_ok_and(|socket| {
-            socket.phase == Phase::Connected
-                && self.stack.tcp_state(socket.handle).is_some_and(|state| state != State::Closed)
-        })
     }
 }
 
