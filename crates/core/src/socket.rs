@@ -421,9 +421,10 @@ impl Stack {
         match tcb.state() {
             _ if tcb.is(Is::LEFT) => Err(Error::NotConnected),
             // Refused, and remembered all the same, by Linux's custom.
-            State::Closed => self.act(h, |tcb, _| {
+            State::Closed => self.act(h, |tcb, cx| {
                 tcb.is.set(Is::RCV_SHUT, read || tcb.is(Is::RCV_SHUT));
                 tcb.is.set(Is::SND_SHUT, write || tcb.is(Is::SND_SHUT));
+                cx.signal(tcb, Ready::IN | Ready::OUT | Ready::RDHUP);
                 Err(Error::NotConnected)
             }),
             State::TimeWait => Err(Error::NotConnected),
