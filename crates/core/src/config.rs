@@ -114,7 +114,8 @@ pub struct TcpConfig {
     pub syn_cookies: bool,
     /// Reset instead of dropping the last ACK when the accept queue is full (`tcp_abort_on_overflow`). Default false.
     pub abort_on_overflow: bool,
-    /// How long a request waits for a deferring listener's decision. Default 130 s.
+    /// How long a request waits for a deferring listener's decision at the most; less when the peer's SYNs cease: it has
+    /// given up. Default 130 s.
     pub defer_timeout: Duration,
     /// Offer and use timestamps (`tcp_timestamps`, RFC 7323). Default true.
     pub timestamps: bool,

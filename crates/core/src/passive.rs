@@ -105,9 +105,9 @@ impl Stack {
         let mut request = Request::new(cx, *tuple, seg, base, iss);
         request.enter(cx);
         request.deferred = defer;
-        let first_wait = if defer { cx.cfg.tcp.defer_timeout } else { request.synack_wait(cx) };
+        let deadline = if defer { request.patience(cx) } else { cx.now + request.synack_wait(cx) };
         let key = tables.requests.insert(request);
-        let timer = tables.request_wheel.insert(cx.now + first_wait, key.to_u64());
+        let timer = tables.request_wheel.insert(deadline, key.to_u64());
         if let Some(request) = tables.requests.get_mut(key) {
             request.timer = Some(timer);
             if !defer {
@@ -169,6 +169,12 @@ impl Stack {
                 let segment = request.syn_ack(cx, false);
                 cx.counters.out_segs += 1;
                 cx.send_segment(segment);
+            }
+            RequestAction::Waits => {
+                let until = request.patience(cx);
+                if let Some(timer) = request.timer {
+                    tables.request_wheel.reschedule(timer, until);
+                }
             }
             RequestAction::Send(repr) => {
                 let segment = request.ack_segment(repr);

@@ -371,11 +371,53 @@ fn a_deferred_request_ends_with_the_peers_rst_its_time_or_its_listener() {
     assert!(!rig.stack.tcp_is_pending(request.id));
     rig.expect_gone();
     let request = pending(&mut rig, listener);
-    rig.advance(ms(129_999));
+    // The SYNs of a peer that goes on for ever, a minute apart at the end.
+    for pause in [1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 60] {
+        rig.advance(s(pause));
+        assert!(rig.stack.tcp_is_pending(request.id));
+        rig.inject(seg("SYN", -1, 0));
+        rig.expect_nothing();
+    }
+    rig.advance(ms(2_999));
     assert!(rig.stack.tcp_is_pending(request.id));
     rig.advance(ms(1));
     assert_eq!(rig.stack.tcp_pending_accept(rig.now, request.id), Err(Error::BadHandle));
     rig.inject(seg("SYN", -1, 0));
+    rig.close_listener();
+    rig.expect_all_freed();
+}
+
+#[test]
+fn a_deferred_request_is_forgotten_when_the_peers_syns_cease() {
+    let (mut rig, listener) = deferring();
+    let request = pending(&mut rig, listener);
+    rig.advance(ms(4_999));
+    assert!(rig.stack.tcp_is_pending(request.id));
+    rig.advance(ms(1));
+    assert!(!rig.stack.tcp_is_pending(request.id), "no second SYN");
+    rig.expect_gone();
+    let request = pending(&mut rig, listener);
+    for pause in [3, 6] {
+        rig.advance(s(pause));
+        rig.inject(seg("SYN", -1, 0));
+    }
+    rig.advance(ms(23_999));
+    assert!(rig.stack.tcp_is_pending(request.id), "the next one may have been lost");
+    rig.advance(ms(1));
+    assert!(!rig.stack.tcp_is_pending(request.id));
+    rig.expect_gone();
+    rig.expect_all_freed();
+}
+
+#[test]
+fn a_new_syn_takes_the_place_of_a_deferred_request() {
+    let (mut rig, listener) = deferring();
+    let old = pending(&mut rig, listener);
+    rig.inject(seg("SYN", 99_999, 0));
+    rig.expect_nothing();
+    assert!(!rig.stack.tcp_is_pending(old.id));
+    rig.inject(seg("SYN", 99_999, 0));
+    assert!(rig.stack.tcp_next_pending(listener).is_some());
     rig.close_listener();
     rig.expect_all_freed();
 }

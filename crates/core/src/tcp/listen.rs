@@ -25,6 +25,8 @@ use lastack_wire::tcp::{Flags, Options, Repr};
 
 /// How long after an overflow cookies are believed (Linux: two periods of 60 s).
 const COOKIE_PERIOD: Duration = Duration::from_secs(60);
+/// How long a pending request stays after its first SYN without another.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 /// Periods that a cookie lives.
 const COOKIE_AGE: u32 = 2;
 /// The MSS values that a cookie can tell.
@@ -101,6 +103,8 @@ pub(crate) enum RequestAction {
     Drop,
     /// Send the SYN-ACK again.
     Repeat,
+    /// The peer still waits for the decision of a deferring listener.
+    Waits,
     /// Send this.
     Send(Repr),
     /// A reflex RST; the request stays.
@@ -341,16 +345,36 @@ impl Request {
         }
     }
 
-    /// Before the decision only a repeated SYN (joins the pending one) or the peer's RST means anything.
+    /// Before the decision only a repeated SYN (joins the pending one), another SYN of the same port (the peer began
+    /// anew) or the peer's RST means anything.
     fn check_deferred(&self, seg: &Seg<'_>) -> RequestAction {
         let from_peer = seg.seq == self.irs || seg.seq == self.irs + 1;
-        if seg.has(Flags::RST) && from_peer {
-            RequestAction::Remove { cause: Cause::Reset, reset: false }
-        } else if seg.has(Flags::ACK) && !seg.has(Flags::RST) {
+        if seg.has(Flags::RST) {
+            if from_peer {
+                RequestAction::Remove { cause: Cause::Reset, reset: false }
+            } else {
+                RequestAction::Drop
+            }
+        } else if seg.has(Flags::ACK) {
             RequestAction::Reset
-        } else {
+        } else if !seg.has(Flags::SYN) {
             RequestAction::Drop
+        } else if seg.seq == self.irs {
+            RequestAction::Waits
+        } else {
+            // Its repetition makes the new request.
+            RequestAction::Remove { cause: Cause::UnexpectedSyn, reset: false }
         }
+    }
+
+    /// Until when a request that nobody has decided on stays without another SYN, and at the most until `defer_timeout`
+    /// is over. A peer that gives up says nothing (RFC 9293 3.10.4: CLOSE in SYN-SENT deletes the record), but its
+    /// SYNs cease: the next is due after a second (RFC 6298) or three (RFC 1122), and then after at most twice the
+    /// pause before, or four times if one was lost.
+    pub(crate) fn patience(&mut self, cx: &Ctx) -> Instant {
+        let pause = cx.now - self.sent_at;
+        self.sent_at = cx.now;
+        (cx.now + FIRST_PATIENCE.max(pause * 4)).min(self.made_at + cx.cfg.tcp.defer_timeout)
     }
 
     /// Repeats of the SYN-ACK that this request may still have: fewer when the queue is more than half full of old ones

@@ -94,8 +94,8 @@ impl TcpListener {
 
 /// A request to connect that waits for a decision; a gateway dials on first and then answers the same.
 ///
-/// The peer repeats its SYN meanwhile, which joins this request. After
-/// [`defer_timeout`](crate::TcpConfig::defer_timeout) the stack forgets it and an answer fails. Dropping it refuses with
+/// The peer repeats its SYN meanwhile, which joins this request. When its SYNs cease, and after
+/// [`defer_timeout`](crate::TcpConfig::defer_timeout), the stack forgets it and an answer fails. Dropping it refuses with
 /// a reset.
 #[derive(Debug)]
 #[must_use = "dropping it refuses the connection"]
@@ -122,6 +122,13 @@ impl PendingConnection {
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.request.connection
+    }
+
+    /// Whether the peer still waits, as far as the stack knows: false once it has reset the request, begun anew or ceased
+    /// to repeat its SYN. Nothing tells of the change; ask now and then.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.listener.look(|stack, _, _| Ok(stack.tcp_is_pending(self.request.id))).unwrap_or(false)
     }
 
     /// Answers with SYN-ACK and waits for the end of the handshake. If the future is dropped, the connection is reset.
