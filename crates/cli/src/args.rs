@@ -5,10 +5,11 @@ use crate::demo::Scenario;
 use crate::output;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
-use lastack_gateway::{DEFAULT_MTU, MTU_RANGE, Publish, SummaryFormat};
+use lastack_gateway::{DEFAULT_MTU, FaultRule, MTU_RANGE, Publish, SummaryFormat, Upstream, faults};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A TCP/IP stack in user space: watch how connections end, and run any program on it.
 #[derive(Debug, Parser)]
@@ -149,9 +150,13 @@ pub struct Bestiary {
     after_help = "Examples:\n  lastack run -- curl https://example.com\n  \
                   lastack run --trace --summary -- wget -q http://10.0.2.2:8000/\n  \
                   lastack run --capture session.pcapng -- sh\n  \
-                  lastack run --publish 8080:80 -- nginx -g 'daemon off;'\n\n\
+                  lastack run --publish 8080:80 -- nginx -g 'daemon off;'\n  \
+                  lastack run --fault 'port=443: reset after 10kB' -- curl -O https://example.com/file\n  \
+                  lastack run --loss 1% --delay 40 --rate 10M -- iperf3 -c 10.0.2.2\n  \
+                  lastack run --upstream socks5://127.0.0.1:1080 -- curl https://example.com\n\n\
                   Exit status: the program's own (128+N if signal N ended it); 125 if lastack itself fails or the\n\
-                  command line is wrong, 126 if the program cannot be executed, 127 if it cannot be found."
+                  command line is wrong, 126 if the program cannot be executed, 127 if it cannot be found,\n\
+                  124 with --strict-faults if a fault never took effect."
 )]
 pub struct Run {
     /// Print a line on standard error for each change of state, with the connection and the cause
@@ -176,6 +181,42 @@ pub struct Run {
     #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(long, short, value_name = "[ADDR:]PORT:PORT[/tcp|udp]")]
     pub publish: Vec<Publish>,
+    /// Through what connections are made: direct, socks5://[USER:PASSWORD@]HOST:PORT or http://[USER:PASSWORD@]HOST:PORT
+    /// (CONNECT). UDP and ping are then refused; the host's loopback and name server stay direct
+    #[arg(long, value_name = "WHERE", default_value = "direct")]
+    pub upstream: Upstream,
+    /// Break connections on purpose; may be repeated. 'WHICH: VERB [P%]': WHICH is 'all', or port=N, host=ADDRESS and
+    /// connection=N with commas; VERB is 'reset [after SIZE]', 'close early [after SIZE]', 'swallow fin', 'half-open
+    /// [after SIZE]', 'delay syn-ack TIME', 'refuse' or 'zero window [after SIZE] for TIME'
+    #[arg(long, value_name = "RULE")]
+    pub fault: Vec<FaultRule>,
+    /// Exit with 124 if one of the faults never took effect
+    #[arg(long, requires = "fault")]
+    pub strict_faults: bool,
+    /// Lose packets, each way: 1% or 0.01
+    #[arg(long, value_name = "P", value_parser = faults::share, default_value = "0")]
+    pub loss: f64,
+    /// Delay every packet, each way, by milliseconds
+    #[arg(long, value_name = "MS", value_parser = faults::millis, default_value = "0")]
+    pub delay: Duration,
+    /// Add up to so many milliseconds to the delay
+    #[arg(long, value_name = "MS", value_parser = faults::millis, default_value = "0")]
+    pub jitter: Duration,
+    /// Let so many bits per second pass, each way: 64k, 10M, 1G
+    #[arg(long, value_name = "BITS", value_parser = faults::rate)]
+    pub rate: Option<u64>,
+    /// Let later packets overtake: 1% or 0.01
+    #[arg(long, value_name = "P", value_parser = faults::share, default_value = "0")]
+    pub reorder: f64,
+    /// Deliver packets twice: 1% or 0.01
+    #[arg(long, value_name = "P", value_parser = faults::share, default_value = "0")]
+    pub duplicate: f64,
+    /// Flip a bit of packets: 1% or 0.01
+    #[arg(long, value_name = "P", value_parser = faults::share, default_value = "0")]
+    pub corrupt: f64,
+    /// For the dice of faults and of the bad network: the same seed and order of packets, the same dice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub command: Vec<OsString>,

@@ -1,6 +1,7 @@
 //! `lastack run`: hands the program and the options to the gateway.
 
 use crate::args::{Run, Summary};
+use lastack_device::impair::Impairment;
 use lastack_gateway::RunOptions;
 use std::process::ExitCode;
 
@@ -22,6 +23,20 @@ fn options(args: Run) -> RunOptions {
         trace: args.trace,
         capture: args.capture,
         summary: args.summary.map(Summary::format),
+        upstream: args.upstream,
+        faults: args.fault,
+        strict_faults: args.strict_faults,
+        seed: args.seed,
+        impairment: Impairment {
+            delay: args.delay,
+            jitter: args.jitter,
+            rate: args.rate,
+            loss: args.loss,
+            reorder: args.reorder,
+            duplicate: args.duplicate,
+            corrupt: args.corrupt,
+            ..Impairment::default()
+        },
         ..RunOptions::new(program, words)
     }
 }

@@ -7,6 +7,14 @@ use std::process::exit;
 
 use lastack_gateway::{RunOptions, SummaryFormat, run};
 
+/// The value of an option.
+fn value<T: std::str::FromStr<Err: std::fmt::Display>>(text: Option<std::ffi::OsString>) -> T {
+    text.unwrap_or_default().to_string_lossy().parse().unwrap_or_else(|error| {
+        eprintln!("{error}");
+        exit(2);
+    })
+}
+
 fn main() {
     let mut args = std::env::args_os().skip(1);
     let mut options = RunOptions::new("", [""; 0]);
@@ -30,6 +38,11 @@ fn main() {
                     }
                 }
             }
+            Some("--fault") => options.faults.push(value(args.next())),
+            Some("--strict-faults") => options.strict_faults = true,
+            Some("--seed") => options.seed = value(args.next()),
+            Some("--upstream") => options.upstream = value(args.next()),
+            Some("--loss") => options.impairment.loss = value(args.next()),
             Some("--no-host-loopback") => options.host_loopback = false,
             _ => {
                 eprintln!("unknown option {}", arg.display());

@@ -77,15 +77,16 @@ fn attach_to(options: AttachOptions) -> Result<(), String> {
     }
     let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let server = resolv::first_name_server(&resolv_conf, |name| if_nametoindex(name).ok());
+    let addresses = AddressMap {
+        network,
+        host_loopback: options.host_loopback,
+        name_server: options.dns.then_some(server),
+    };
     let gateway_options = GatewayOptions {
-        addresses: AddressMap {
-            network,
-            host_loopback: options.host_loopback,
-            name_server: options.dns.then_some(server),
-        },
         limits: fit(options.limits, open_files.1),
         trace: options.trace,
         records: options.summary.is_some(),
+        ..GatewayOptions::new(addresses)
     };
     let (ended, alive) = pipe().map_err(|error| fail("make a pipe", error))?;
     let alive = Some(OwnedFd::from(alive));

@@ -7,20 +7,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lastack::device::Device;
+use lastack::device::impair::{Impair, Impairment};
+use lastack::device::{Device, clock};
 use lastack::tokio::{TcpListener, UdpSocket};
 use lastack::{Cidr, Config, Host, Route};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::activity::Activity;
 use crate::addresses::{AddressMap, GATEWAY_V6, Network, PREFIX_V6};
+use crate::faults::Faults;
 use crate::options::{GatewayOptions, Limits};
 use crate::publish::Listening;
+use crate::stage::{Side, Stage};
 use crate::summary::{Ledger, Report, count};
 use crate::trace::{Trace, Warning, say, transition};
-use crate::{tcp, udp};
+use crate::upstream::Upstream;
+use crate::{ping, tcp, udp};
 
 /// Pause between two looks while the gateway waits for the last data.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -39,6 +43,11 @@ pub(crate) struct Shared {
     pub(crate) trace: Trace,
     pub(crate) connections_full: Warning,
     pub(crate) shortage: Warning,
+    pub(crate) no_ping: Warning,
+    pub(crate) proxy: Warning,
+    pub(crate) side: Arc<Side>,
+    pub(crate) faults: Faults,
+    pub(crate) upstream: Upstream,
 }
 
 /// Ends the TCP connections that arrive on a device, carries each on over a socket of the host, and carries UDP.
@@ -50,6 +59,7 @@ pub struct Gateway {
     tcp: TcpListener,
     udp: UdpSocket,
     published: Vec<Listening>,
+    echoes: mpsc::Receiver<Vec<u8>>,
 }
 
 impl fmt::Debug for Gateway {
@@ -64,7 +74,10 @@ impl Gateway {
     /// # Errors
     /// Those of [`HostBuilder::start`](lastack::HostBuilder::start).
     pub fn new(device: impl Device + Send + 'static, options: GatewayOptions) -> io::Result<Self> {
-        let GatewayOptions { addresses, limits, trace, records } = options;
+        let GatewayOptions { addresses, limits, trace, records, upstream, faults, seed, impairment } =
+            options;
+        let device = impair(device, seed, impairment);
+        let (device, side, echoes) = Stage::new(device, &addresses.network);
         let host = Host::builder()
             .config(config(&limits, &addresses.network)?)
             .device(device)
@@ -89,11 +102,16 @@ impl Gateway {
             trace,
             connections_full: Warning::new(),
             shortage: Warning::new(),
+            no_ping: Warning::new(),
+            proxy: Warning::new(),
+            side,
+            faults: Faults::new(faults, seed),
+            upstream,
             host,
             addresses,
             limits,
         };
-        Ok(Self { shared: Arc::new(shared), tcp, udp, published: Vec::new() })
+        Ok(Self { shared: Arc::new(shared), tcp, udp, published: Vec::new(), echoes })
     }
 
     /// Carries what comes to a port of the host to a port inside, once the gateway [runs](Self::run).
@@ -113,11 +131,12 @@ impl Gateway {
     /// # Errors
     /// The device failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<Report> {
-        let Self { shared, tcp, udp, published } = self;
+        let Self { shared, tcp, udp, published, echoes } = self;
         let (leave, leaving) = watch::channel(());
         let mut tasks = JoinSet::new();
         tasks.spawn(tcp::serve(Arc::clone(&shared), tcp, leaving.clone()));
         tasks.spawn(udp::serve(Arc::clone(&shared), udp, leaving.clone()));
+        tasks.spawn(ping::serve(Arc::clone(&shared), echoes, leaving.clone()));
         for port in published {
             port.serve(&shared, &leaving, &mut tasks)?;
         }
@@ -147,6 +166,14 @@ impl Gateway {
             None => Ok(shared.ledger.take()),
         }
     }
+}
+
+/// The device behind a bad network, if it is one: both ways the same.
+fn impair(device: impl Device + Send + 'static, seed: u64, impairment: Impairment) -> Box<dyn Device + Send> {
+    if impairment == Impairment::default() {
+        return Box::new(device);
+    }
+    Box::new(Impair::new(device, seed, impairment.clone(), impairment, clock::monotonic()))
 }
 
 /// Why a task of the gateway ended.

@@ -5,8 +5,8 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::activity::Share;
+use crate::program_stream::Tally;
 use crate::sys;
 use crate::tcp::Bytes;
 
@@ -42,6 +43,7 @@ pub(crate) struct HostSocket {
     write_ended: bool,
     share: Share,
     bytes: Arc<Bytes>,
+    tally: Arc<Tally>,
 }
 
 impl HostSocket {
@@ -56,7 +58,18 @@ impl HostSocket {
             write_ended: false,
             share,
             bytes,
+            tally: Arc::default(),
         }
+    }
+
+    /// What is known of the connection, shared with its other side.
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
+    }
+
+    /// The socket, for those who look at it; gone once aborted.
+    pub(crate) fn watched(&self) -> Weak<TcpStream> {
+        self.socket.as_ref().map_or_else(Weak::new, Arc::downgrade)
     }
 
     fn socket(&self) -> io::Result<&Arc<TcpStream>> {
@@ -68,6 +81,7 @@ impl HostSocket {
         // A write after the peer's reset fails with EPIPE, whatever the reset had been reported as.
         if error.kind() != io::ErrorKind::WouldBlock && self.failed.is_none() {
             self.failed = error.raw_os_error();
+            self.tally.host_error.store(self.failed.unwrap_or(0), Ordering::Relaxed);
         }
         error
     }

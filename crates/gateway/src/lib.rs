@@ -7,6 +7,8 @@
 //! | [`Gateway`] | the carrier of TCP and UDP, over any device |
 //! | [`addresses`] | what the program sees at which address |
 //! | [`summary`] | what became of each connection |
+//! | [`faults`] | rules that break connections on purpose |
+//! | [`upstream`] | proxies that connections are carried on through |
 //! | [`namespace`] | the namespace: names and bounds |
 //!
 //! A connection of the program is answered only when the connection to its destination has been made: a refusal is a
@@ -18,29 +20,38 @@ pub mod addresses;
 mod attach;
 mod channel;
 mod dial;
+pub mod faults;
 mod gateway;
 mod host_socket;
 mod hosts;
 mod inbound;
 pub mod namespace;
 mod options;
+mod packets;
+mod ping;
 mod program;
+mod program_stream;
 mod publish;
 mod resolv;
 mod run;
 mod session;
+mod silence;
+mod stage;
 pub mod summary;
 mod sys;
 mod tcp;
 mod trace;
 mod udp;
+pub mod upstream;
 
 pub use attach::attach;
+pub use faults::FaultRule;
 pub use gateway::Gateway;
 pub use options::{
     AttachOptions, AttachTarget, DEFAULT_MTU, GatewayOptions, Limits, MTU_RANGE, RunOptions, SummaryFormat,
 };
 pub use program::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 pub use publish::{Listening, Protocol, Publish};
-pub use run::run;
+pub use run::{STATUS_UNUSED_FAULT, run};
 pub use summary::Report;
+pub use upstream::Upstream;

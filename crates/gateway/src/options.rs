@@ -5,9 +5,13 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lastack_device::impair::Impairment;
+
 use crate::addresses::AddressMap;
+use crate::faults::FaultRule;
 use crate::namespace::INTERFACE;
 use crate::publish::Publish;
+use crate::upstream::Upstream;
 
 /// Smallest and largest MTU of the program's interface, in bytes.
 pub const MTU_RANGE: std::ops::RangeInclusive<u16> = 576..=65535;
@@ -62,6 +66,31 @@ pub struct GatewayOptions {
     pub trace: bool,
     /// Keep a record of each connection and flow for [`Report`](crate::Report).
     pub records: bool,
+    /// Through what the host's connections are made.
+    pub upstream: Upstream,
+    /// What is done to connections on purpose.
+    pub faults: Vec<FaultRule>,
+    /// For the dice of `faults` and of the impairment.
+    pub seed: u64,
+    /// What is done to all packets, each way.
+    pub impairment: Impairment,
+}
+
+impl GatewayOptions {
+    /// Directly, without faults, records and trace.
+    #[must_use]
+    pub fn new(addresses: AddressMap) -> Self {
+        Self {
+            addresses,
+            limits: Limits::default(),
+            trace: false,
+            records: false,
+            upstream: Upstream::Direct,
+            faults: Vec::new(),
+            seed: 0,
+            impairment: Impairment::default(),
+        }
+    }
 }
 
 /// Form of the summary.
@@ -95,6 +124,17 @@ pub struct RunOptions {
     pub capture: Option<PathBuf>,
     /// Bounds. Lowered where the process may not open as many files.
     pub limits: Limits,
+    /// Through what the host's connections are made. Default directly.
+    pub upstream: Upstream,
+    /// What is done to connections on purpose. Default nothing.
+    pub faults: Vec<FaultRule>,
+    /// For the dice of faults and impairments. Default 0.
+    pub seed: u64,
+    /// What is done to all packets, each way. Default nothing.
+    pub impairment: Impairment,
+    /// A rule of `faults` that never took effect makes the exit status [`STATUS_UNUSED_FAULT`](crate::STATUS_UNUSED_FAULT).
+    /// Default false: it is only said.
+    pub strict_faults: bool,
 }
 
 impl RunOptions {
@@ -111,6 +151,11 @@ impl RunOptions {
             summary: None,
             capture: None,
             limits: Limits::default(),
+            upstream: Upstream::Direct,
+            faults: Vec::new(),
+            seed: 0,
+            impairment: Impairment::default(),
+            strict_faults: false,
         }
     }
 }

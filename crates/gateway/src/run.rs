@@ -6,6 +6,7 @@ use std::io;
 use nix::net::if_::if_nametoindex;
 
 use crate::addresses::AddressMap;
+use crate::faults::FaultRule;
 use crate::hosts;
 use crate::namespace::{self, INTERFACE, Inside, missing};
 use crate::options::{GatewayOptions, RunOptions};
@@ -13,6 +14,9 @@ use crate::program::{Launcher, Program, STATUS_FAILED, Signals};
 use crate::resolv;
 use crate::session::{Session, check_mtu, fit, open_capture, raise_open_files};
 use crate::trace::say;
+
+/// Exit status when a rule never took effect and [`RunOptions::strict_faults`] is set, whatever the program's was.
+pub const STATUS_UNUSED_FAULT: i32 = 124;
 
 /// Runs a program in a network namespace of its own, and carries its connections on over sockets of this process.
 ///
@@ -60,6 +64,7 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
     for publish in &options.publish {
         ports.extend(publish.bind()?);
     }
+    let faults = options.faults.clone();
     let gateway_options = GatewayOptions {
         addresses: AddressMap {
             network,
@@ -69,6 +74,10 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
         limits: fit(options.limits, open_files.1),
         trace: options.trace,
         records: options.summary.is_some(),
+        upstream: options.upstream,
+        faults: options.faults,
+        seed: options.seed,
+        impairment: options.impairment,
     };
     let session = Session::start(tun, capture, gateway_options, ports, options.summary, None)
         .map_err(|error| fail("start the gateway", error))?;
@@ -82,8 +91,19 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
     }
     // Whatever the program has left running ends now.
     drop(launcher);
-    Ok(ended.unwrap_or_else(|error| {
-        say(&error);
-        error.status()
-    }))
+    let unused = unused(&faults);
+    match ended {
+        Ok(_) if unused && options.strict_faults => Ok(STATUS_UNUSED_FAULT),
+        Ok(status) => Ok(status),
+        Err(error) => {
+            say(&error);
+            Ok(error.status())
+        }
+    }
+}
+
+/// Whether a rule never took effect; says which.
+fn unused(faults: &[FaultRule]) -> bool {
+    let unused = faults.iter().filter(|rule| rule.fired() == 0);
+    unused.map(|rule| say(format_args!("the fault '{rule}' never took effect"))).count() > 0
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use lastack::{Ending, Initiator, TransitionEvent};
 use serde::Serialize;
 
+use crate::trace::number;
+
 /// Whose doing something was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -288,9 +290,14 @@ impl Ledger {
     /// Follows the stack's transitions.
     pub(crate) fn transition(&self, event: &TransitionEvent) {
         let Some(ending) = event.ending else { return };
+        // 0 is the gateway's listener, and a record without a connection inside.
+        let number = number(event.id);
+        if number == 0 {
+            return;
+        }
         let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
         if endings.len() < self.room {
-            endings.insert(event.id.0, ending.into());
+            endings.insert(number, ending.into());
         }
     }
 

@@ -95,3 +95,21 @@ pub(crate) fn watch_children() -> io::Result<()> {
     let before = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// Retransmission time-outs in a row, and probes, that the peer of a TCP socket has not answered (`TCP_INFO`).
+pub(crate) fn unanswered(socket: BorrowedFd<'_>) -> io::Result<(u8, u8)> {
+    // SAFETY: tcp_info has only integers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut len = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: the descriptor is open for the length of the call; the kernel writes at most `len` bytes to `info`.
+    let status = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        )
+    };
+    if status < 0 { Err(io::Error::last_os_error()) } else { Ok((info.tcpi_backoff, info.tcpi_probes)) }
+}

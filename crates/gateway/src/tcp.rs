@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lastack::core::IcmpUnreach;
 use lastack::tokio::{PendingConnection, TcpListener, TcpSocket, TcpStream};
@@ -14,10 +14,23 @@ use tokio::task::JoinSet;
 
 use crate::activity::Share;
 use crate::addresses::Target;
-use crate::dial::{dial, is_shortage, refusal, was_reset};
+use crate::dial::{is_shortage, refusal, was_reset};
+use crate::faults::Plan;
 use crate::gateway::{Leave, Shared};
 use crate::host_socket::HostSocket;
+use crate::program_stream::{ProgramStream, SharedLine};
+use crate::silence::Silence;
+use crate::stage::{Line, Treatment};
 use crate::summary::{ConnectionRecord, Direction, End, Party};
+use crate::trace::number;
+use crate::upstream::is_proxy_error;
+
+/// Pause between two looks at a program that has been left to its own timers.
+const WAITING: Duration = Duration::from_millis(500);
+/// A program that has been left to its own timers is over when it has sent nothing for so long (Linux's longest
+/// retransmission time-out is 120 s), and in any case after the limit.
+const QUIET: Duration = Duration::from_secs(130);
+const QUIET_LIMIT: Duration = Duration::from_secs(1800);
 
 /// A listener for every address (of the family, or of both with IPv6) and port, which asks before it answers.
 pub(crate) fn listen(host: &Host, unspecified: SocketAddr, max_pending: u32) -> io::Result<TcpListener> {
@@ -144,33 +157,32 @@ impl Flow {
     }
 
     async fn connect(&self, pending: PendingConnection, target: SocketAddr) -> Outcome {
+        let plan = self.shared.faults.plan(self.destination);
+        if let Some(rule) = &plan.refuse {
+            rule.fire();
+            return refuse(pending, Refusal::Reset, Party::Gateway, Some("a rule".to_owned()));
+        }
         let share = Share::new(&self.shared.activity);
         self.trace(format_args!("connecting to {target}"));
         let dialled = tokio::select! {
-            dialled = dial(target) => dialled,
+            dialled = self.shared.upstream.dial(target) => dialled,
             () = pending.gone() => {
-                let error = "given up before the host's connection was there".to_owned();
-                return Outcome::new(End::Unanswered, Party::Program, Some(error));
+                self.trace("the program has given up");
+                let why = "the program gave up before there was an answer";
+                return Outcome::new(End::Unanswered, Party::Host, Some(why.to_owned()));
             }
         };
         let socket = match dialled {
             Ok(socket) => HostSocket::new(socket, share, Arc::clone(&self.bytes)),
-            Err(error) => {
-                self.trace(&error);
-                if was_reset(&error) {
-                    return connect_and_reset(pending, &error).await;
-                }
-                if is_shortage(&error) {
-                    self.shared.shortage.say(format_args!(
-                        "cannot open a connection on the host: {error}; the program's next attempt may succeed"
-                    ));
-                }
-                return refuse(pending, refusal(&error), Party::Host, Some(error.to_string()));
-            }
+            Err(error) => return self.not_connected(pending, &error).await,
         };
         self.trace("connected");
+        if let Some((by, rule)) = &plan.delay {
+            rule.fire();
+            tokio::time::sleep(*by).await;
+        }
         match pending.accept().await {
-            Ok(program) => self.relay(program, socket).await,
+            Ok(program) => self.relay(program, socket, plan).await,
             // The program gave up meanwhile. Dropping the host's socket resets it.
             Err(error) => {
                 let end = if error.kind() == io::ErrorKind::TimedOut { End::TimedOut } else { End::Reset };
@@ -179,18 +191,47 @@ impl Flow {
         }
     }
 
-    pub(crate) async fn relay(&self, program: TcpStream, host: HostSocket) -> Outcome {
+    async fn not_connected(&self, pending: PendingConnection, error: &io::Error) -> Outcome {
+        self.trace(error);
+        if was_reset(error) {
+            return connect_and_reset(pending, error).await;
+        }
+        if is_proxy_error(error) {
+            self.shared.proxy.say(error);
+        }
+        if is_shortage(error) {
+            self.shared.shortage.say(format_args!(
+                "cannot open a connection on the host: {error}; the program's next attempt may succeed"
+            ));
+        }
+        refuse(pending, refusal(error), Party::Host, Some(error.to_string()))
+    }
+
+    pub(crate) async fn relay(&self, program: TcpStream, host: HostSocket, plan: Plan) -> Outcome {
         // What the server sent in one piece goes on at once, as with the host's socket.
         if let Err(error) = program.set_nodelay(true) {
             return Outcome::new(End::Reset, Party::Program, Some(error.to_string()));
         }
         let options = RelayOptions::default().reset_grace(self.shared.limits.reset_grace);
+        let line = Arc::new(Mutex::new(Line::new(&self.shared.side, self.inside(&program))));
+        let silence = Silence::new(host.watched());
+        let program = ProgramStream::new(program, plan, Arc::clone(&line), silence).with_tally(host.tally());
         let report = relay_with(program, host, &options).await;
         let outcome = Outcome::from(report);
         if let Some(error) = outcome.error.as_ref().filter(|_| outcome.ended_by == Party::Host) {
             self.trace(error);
         }
+        leave_alone(&line).await;
         outcome
+    }
+
+    /// The program's address and the other one of a connection inside.
+    fn inside(&self, program: &TcpStream) -> (SocketAddr, SocketAddr) {
+        match (program.peer_addr(), program.local_addr()) {
+            (Ok(program), Ok(other)) => (program, other),
+            // It is over already.
+            _ => (self.source, self.destination),
+        }
     }
 
     pub(crate) fn trace(&self, what: impl std::fmt::Display) {
@@ -204,7 +245,7 @@ impl Drop for Flow {
         let so_far = || (self.bytes.written.load(Ordering::Relaxed), self.bytes.read.load(Ordering::Relaxed));
         let (bytes_out, bytes_in) = outcome.bytes.unwrap_or_else(so_far);
         self.shared.ledger.connection(ConnectionRecord {
-            number: self.id.0,
+            number: number(self.id),
             direction: self.direction,
             source: self.source,
             destination: self.destination,
@@ -231,6 +272,26 @@ fn refuse(pending: PendingConnection, how: Refusal, by: Party, error: Option<Str
     // It fails only if the request is gone: the program has given up.
     let _ = pending.refuse(how);
     Outcome::new(end, by, error)
+}
+
+/// After a connection whose program is to hear nothing more: until its kernel has given it up.
+async fn leave_alone(line: &SharedLine) {
+    let look = || {
+        let line = line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.has(Treatment::Mute).then(|| line.unheard())
+    };
+    let begun = tokio::time::Instant::now();
+    let mut latest = (look(), begun);
+    while let (Some(_), at) = latest
+        && at.elapsed() < QUIET
+        && begun.elapsed() < QUIET_LIMIT
+    {
+        tokio::time::sleep(WAITING).await;
+        let now = look();
+        if now != latest.0 {
+            latest = (now, tokio::time::Instant::now());
+        }
+    }
 }
 
 /// The program's connection takes the course of the server's: established, then reset.

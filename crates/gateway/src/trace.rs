@@ -17,6 +17,14 @@ pub(crate) fn say(line: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "lastack: {line}");
 }
 
+/// The first number of the stack is that of the gateway's listener.
+const LISTENERS: u32 = 1;
+
+/// A connection's number for people: the first one has 1.
+pub(crate) fn number(id: ConnectionId) -> u32 {
+    id.0.saturating_sub(LISTENERS)
+}
+
 /// The trace: a line for each change of state, and for each event on the host's side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trace {
@@ -41,7 +49,7 @@ impl Trace {
         what: impl fmt::Display,
     ) {
         if self.on {
-            write_line(format_args!("{} #{} {source} host side: {what}", Time(now), id.0));
+            write_line(format_args!("{} #{} {source} host side: {what}", Time(now), number(id)));
         }
     }
 }
@@ -85,7 +93,7 @@ impl fmt::Display for Line<'_> {
         };
         let (from, to): (State, State) = (transition.from, transition.to);
         let time = Time(transition.at);
-        write!(f, "{time} #{} {remote} -> {local} {from} -> {to}, {}, by {by}", id.0, transition.cause)
+        write!(f, "{time} #{} {remote} -> {local} {from} -> {to}, {}, by {by}", number(*id), transition.cause)
     }
 }
 
@@ -137,7 +145,7 @@ mod tests {
         };
         assert_eq!(
             Line(&event).to_string(),
-            "     1.234567 #3 10.0.2.15:40000 -> 192.0.2.1:80 ESTABLISHED -> CLOSE_WAIT, FIN received, by program"
+            "     1.234567 #2 10.0.2.15:40000 -> 192.0.2.1:80 ESTABLISHED -> CLOSE_WAIT, FIN received, by program"
         );
     }
 }

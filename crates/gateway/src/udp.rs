@@ -112,7 +112,14 @@ fn make_room(table: &Table, limit: usize) {
 /// A flow, or how its first datagram is refused: `None` in silence.
 async fn open(shared: &Arc<Shared>, (source, destination): Key) -> Result<Flow, Option<IcmpUnreach>> {
     let target = match shared.addresses.target(destination) {
-        Target::Host(target) => target,
+        Target::Host(target) if shared.upstream.carries_datagrams(target) => target,
+        Target::Host(target) => {
+            let upstream = &shared.upstream;
+            shared.proxy.say(format_args!(
+                "the upstream {upstream} carries no UDP: datagrams for {target} are refused"
+            ));
+            return Err(Some(IcmpUnreach::Prohibited));
+        }
         Target::Refused => return Err(Some(IcmpUnreach::Port)),
         Target::Martian => return Err(Some(IcmpUnreach::Host)),
     };

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::ways;
 use crate::activity::Share;
 use crate::dial::is_shortage;
+use crate::faults::Plan;
 use crate::gateway::{Leave, Shared};
 use crate::host_socket::HostSocket;
 use crate::summary::{Direction, End, Party};
@@ -92,7 +93,7 @@ async fn carry(
         }
     };
     flow.outcome = Some(match inside {
-        Ok(inside) => flow.relay(inside, client).await,
+        Ok(inside) => flow.relay(inside, client, Plan::default()).await,
         Err(error) => {
             client.abort();
             flow.trace(&error);

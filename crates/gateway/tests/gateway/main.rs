@@ -1,9 +1,13 @@
 //! Programs behind the gateway, in network namespaces that the tests make. Most need root.
 
 mod endings;
+mod faults;
 mod lab;
+mod ping;
 mod programs;
 mod publish;
 mod run;
+mod silence;
 mod table;
+mod upstream;
 mod user;

@@ -124,13 +124,6 @@ impl PendingConnection {
         self.request.connection
     }
 
-    /// Whether the peer still waits, as far as the stack knows: false once it has reset the request, begun anew or ceased
-    /// to repeat its SYN. Nothing tells of the change; ask now and then.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        self.listener.look(|stack, _, _| Ok(stack.tcp_is_pending(self.request.id))).unwrap_or(false)
-    }
-
     /// Answers with SYN-ACK and waits for the end of the handshake. If the future is dropped, the connection is reset.
     ///
     /// # Errors
@@ -143,8 +136,7 @@ impl PendingConnection {
     }
 
     /// Waits until nobody waits for the decision any more: the peer withdrew its request, or the stack has forgotten it.
-    /// Linux sends nothing when an application gives a `connect()` up; such a request goes with
-    /// [`defer_timeout`](crate::TcpConfig::defer_timeout).
+    /// Linux sends nothing when an application gives a `connect()` up; such a request goes when its SYNs have ceased.
     pub async fn gone(&self) {
         self.listener.gone(&self.request).await;
     }
