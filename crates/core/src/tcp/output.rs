@@ -239,7 +239,7 @@ impl Tcb {
             self.note_window_use();
             return None;
         }
-        if len < data && room < len.saturating_add(mss) {
+        if (len < data || more) && room < len.saturating_add(mss) {
             self.is.insert(Is::CWND_LIMITED);
         }
         let fin = len == data && !more && self.is(Is::FIN_QUEUED) && window > len;
