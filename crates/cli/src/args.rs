@@ -183,6 +183,8 @@ pub struct Run {
     pub publish: Vec<Publish>,
     /// Through what connections are made: direct, socks5://[USER:PASSWORD@]HOST:PORT or http://[USER:PASSWORD@]HOST:PORT
     /// (CONNECT). UDP and ping are then refused; the host's loopback and name server stay direct
+    // What looks like a link is an address.
+    #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(long, value_name = "WHERE", default_value = "direct")]
     pub upstream: Upstream,
     /// Break connections on purpose; may be repeated. 'WHICH: VERB [P%]': WHICH is 'all', or port=N, host=ADDRESS and

@@ -234,7 +234,7 @@ impl Tcb {
         if let Some(listen) = listen {
             listen.fingerprint(now, h);
         }
-        (parent.map(|key| key.index()), successor.map(|s| (s.state, s.lifetime))).hash(h);
+        (parent.map(|key| key.index()), successor.map(|s| (s.state, s.ends - now))).hash(h);
         Ready::bits(news).hash(h);
     }
 }

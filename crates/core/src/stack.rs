@@ -262,17 +262,16 @@ impl Stack {
             return None;
         }
         cx.counters.time_wait_made += 1;
-        let deadline = cx.now + successor.lifetime;
         let wheel = &mut tables.time_wait_wheel;
         if tcb.tuple.is_ipv6() {
             let key = tables.time_wait6.insert(Record::new(cx, tcb, successor)?);
             let found = Found::TimeWait6(key);
-            tables.time_wait6.get_mut(key)?.timer = Some(wheel.insert(deadline, found.to_timer()));
+            tables.time_wait6.get_mut(key)?.timer = Some(wheel.insert(successor.ends, found.to_timer()));
             Some(found)
         } else {
             let key = tables.time_wait4.insert(Record::new(cx, tcb, successor)?);
             let found = Found::TimeWait4(key);
-            tables.time_wait4.get_mut(key)?.timer = Some(wheel.insert(deadline, found.to_timer()));
+            tables.time_wait4.get_mut(key)?.timer = Some(wheel.insert(successor.ends, found.to_timer()));
             Some(found)
         }
     }

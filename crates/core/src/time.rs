@@ -4,6 +4,7 @@
 //! monotonic clock, simulations and tests pass a counter.
 
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Sub};
 use core::time::Duration;
 
@@ -13,7 +14,7 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// A point in time: nanoseconds since an epoch of the caller's choosing.
 ///
-/// Range: 0 to 2^64 - 1 ns, about 584 years. All arithmetic saturates at the ends of that range, so
+/// Range: 0 to 2^64 - 2 ns, about 584 years. An `Option` of it is no larger. All arithmetic saturates at the ends of that range, so
 /// no reading of a clock and no configured duration can make it wrap or panic.
 ///
 /// ```
@@ -24,61 +25,70 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// assert_eq!(t.as_micros(), 200_005);
 /// assert_eq!(Instant::ZERO - t, Duration::ZERO);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Instant(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    /// One more than the nanoseconds.
+    NonZeroU64,
+);
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
 
 impl Instant {
     /// The epoch itself.
-    pub const ZERO: Instant = Instant(0);
+    pub const ZERO: Instant = Instant::from_nanos(0);
     /// Later than, or equal to, every other instant.
-    pub const FAR_FUTURE: Instant = Instant(u64::MAX);
+    pub const FAR_FUTURE: Instant = Instant(NonZeroU64::MAX);
 
-    /// The instant `nanos` nanoseconds after the epoch.
+    /// The instant `nanos` nanoseconds after the epoch (saturating).
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
-        Instant(nanos)
+        Instant(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// The instant `micros` microseconds after the epoch (saturating).
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
-        Instant(micros.saturating_mul(NANOS_PER_MICRO))
+        Self::from_nanos(micros.saturating_mul(NANOS_PER_MICRO))
     }
 
     /// The instant `millis` milliseconds after the epoch (saturating).
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
-        Instant(millis.saturating_mul(NANOS_PER_MILLI))
+        Self::from_nanos(millis.saturating_mul(NANOS_PER_MILLI))
     }
 
     /// The instant `secs` seconds after the epoch (saturating).
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
-        Instant(secs.saturating_mul(NANOS_PER_SEC))
+        Self::from_nanos(secs.saturating_mul(NANOS_PER_SEC))
     }
 
     /// Nanoseconds since the epoch.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Whole microseconds since the epoch, rounded down.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
-        self.0 / NANOS_PER_MICRO
+        self.as_nanos() / NANOS_PER_MICRO
     }
 
     /// Whole milliseconds since the epoch, rounded down.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
-        self.0 / NANOS_PER_MILLI
+        self.as_nanos() / NANOS_PER_MILLI
     }
 
     /// Time from `earlier` to `self`; zero when `earlier` is in fact later.
     #[must_use]
     pub const fn saturating_since(self, earlier: Instant) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.as_nanos().saturating_sub(earlier.as_nanos()))
     }
 }
 
@@ -106,7 +116,7 @@ impl Sub<Duration> for Instant {
     type Output = Instant;
 
     fn sub(self, rhs: Duration) -> Instant {
-        Instant(self.0.saturating_sub(nanos(rhs)))
+        Instant::from_nanos(self.as_nanos().saturating_sub(nanos(rhs)))
     }
 }
 
@@ -121,7 +131,7 @@ impl Sub<Instant> for Instant {
 /// Seconds with nine decimals, as capture files print time.
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}", self.0 / NANOS_PER_SEC, self.0 % NANOS_PER_SEC)
+        write!(f, "{}.{:09}", self.as_nanos() / NANOS_PER_SEC, self.as_nanos() % NANOS_PER_SEC)
     }
 }
 

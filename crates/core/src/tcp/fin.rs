@@ -61,7 +61,7 @@ impl Tcb {
         let lifetime = cx.cfg.tcp.time_wait;
         self.is.insert(Is::RCV_SHUT | Is::SND_SHUT);
         set_state(self, cx, State::TimeWait, cause, Initiator::Peer);
-        self.successor = Some(Successor { state: State::TimeWait, lifetime });
+        self.successor = Some(Successor { state: State::TimeWait, ends: cx.now + lifetime });
         self.detach(cx);
     }
 
@@ -81,7 +81,7 @@ impl Tcb {
 
     /// A small record takes FIN_WAIT_2 over for `lifetime`.
     pub(crate) fn hand_over_fin_wait2(&mut self, cx: &mut Ctx, lifetime: Duration) {
-        self.successor = Some(Successor { state: State::FinWait2, lifetime });
+        self.successor = Some(Successor { state: State::FinWait2, ends: cx.now + lifetime });
         self.detach(cx);
     }
 

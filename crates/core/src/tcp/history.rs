@@ -3,7 +3,7 @@
 use crate::event::Transition;
 
 /// Transitions kept per connection: more than any connection can make, save one that is reset and reused oddly.
-pub(crate) const CAPACITY: usize = 8;
+pub(crate) const CAPACITY: usize = 7;
 
 /// The last [`CAPACITY`] transitions, oldest first, and what the report of the connection's end needs besides.
 #[derive(Clone, Copy, Debug, Default)]

@@ -158,15 +158,14 @@ pub(crate) enum Wait {
     SendBuffer,
 }
 
-/// How long a sender has waited for what (Linux `tcp_chrono_stat`).
+/// How long a sender has waited for what (Linux `chrono_stat`, which counts ticks): milliseconds, up to 49 days.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Chrono {
+    since: u32,
+    network: u32,
+    peer: u32,
+    buffer: u32,
     wait: Wait,
-    since: Instant,
-    // Nanoseconds.
-    network: u64,
-    peer: u64,
-    buffer: u64,
 }
 
 impl Chrono {
@@ -182,7 +181,8 @@ impl Chrono {
     /// Adds what has passed since the last call.
     #[inline]
     fn settle(&mut self, now: Instant) {
-        let passed = now.as_nanos().saturating_sub(self.since.as_nanos());
+        let now = now.as_millis() as u32;
+        let passed = now.wrapping_sub(self.since);
         self.since = now;
         let sum = match self.wait {
             Wait::Nothing => return,
@@ -221,7 +221,7 @@ pub enum TimerKind {
 
 impl Tcb {
     pub(crate) fn info(&self, cx: &Ctx) -> TcpInfo {
-        let nanos = Duration::from_nanos;
+        let millis = |ms: u32| Duration::from_millis(ms.into());
         let left = self.is(Is::LEFT);
         let chrono = self.stats.chrono.at(cx.now);
         let data_end = self.snd_seq(self.snd_buf.end());
@@ -287,9 +287,9 @@ impl Tcb {
             out_of_order_packets: self.stats.out_of_order,
             timeouts: self.stats.timeouts,
             send_memory: self.send_memory() as u32,
-            busy: nanos(chrono.network) + nanos(chrono.peer) + nanos(chrono.buffer),
-            limited_by_peer: nanos(chrono.peer),
-            limited_by_buffer: nanos(chrono.buffer),
+            busy: millis(chrono.network) + millis(chrono.peer) + millis(chrono.buffer),
+            limited_by_peer: millis(chrono.peer),
+            limited_by_buffer: millis(chrono.buffer),
         }
     }
 

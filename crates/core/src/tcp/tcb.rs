@@ -163,8 +163,8 @@ pub(crate) enum Recovery {
 pub(crate) struct Successor {
     /// TIME_WAIT or an ownerless FIN_WAIT_2.
     pub(crate) state: State,
-    /// How long it lives.
-    pub(crate) lifetime: core::time::Duration,
+    /// When it goes.
+    pub(crate) ends: Instant,
 }
 
 /// Delayed ACKs (Linux `icsk_ack`).
