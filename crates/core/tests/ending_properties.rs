@@ -84,7 +84,7 @@ fn outlast(rig: &mut Rig, peer: Peer, garbage: &[Step]) {
     assert_eq!(rig.stack.next_timeout(), None);
 }
 
-/// Attack B4: each record but CLOSED, LISTEN, an owned FIN_WAIT_2 and an idle open connection waits for a timer.
+/// Each record but CLOSED, LISTEN, an owned FIN_WAIT_2 and an idle open connection waits for a timer.
 fn must_have_a_timer(rig: &Rig) -> bool {
     let owed = rig.socket.map_or(0, |h| rig.stack.tcp_unacked(h));
     match rig.state() {

@@ -55,7 +55,7 @@ fn a_syn_with_an_equal_stamp_and_an_old_number_is_an_old_duplicate() {
 
 #[test]
 fn a_syn_with_fin_costs_no_record() {
-    // Attack B7: the listener would drop it.
+    // The listener would drop it.
     let mut rig = server_time_wait(Setup::default());
     rig.inject(seg("SYN,FIN", 5000, 0));
     rig.expect("ACK 1(0) ack 1");

@@ -97,7 +97,6 @@ fn a_fin_lost_for_ever_ends_an_orphan_in_fin_wait_1_after_102_s() {
 
 #[test]
 fn a_fin_lost_for_ever_ends_an_orphan_in_last_ack_after_102_s() {
-    // Attack B4.
     fin_never_acked(Start::CloseWait, false);
 }
 

@@ -55,7 +55,7 @@ fn a_repeated_syn_draws_the_same_syn_ack_at_a_limited_rate() {
     assert_eq!(rig.stack.counts().requests, 1);
 }
 
-// Attack D9: a blind sender does not know the stamp that was sent.
+// A blind sender does not know the stamp that was sent.
 #[test]
 fn the_third_segment_must_echo_a_stamp_that_was_sent() {
     let mut rig = Rig::new(Setup::modern());
@@ -71,7 +71,6 @@ fn the_third_segment_must_echo_a_stamp_that_was_sent() {
     assert!(rig.stack.tcp_accept(listener).is_ok());
 }
 
-// Attack A4.
 #[test]
 fn the_accept_queue_holds_backlog_plus_one_and_the_last_ack_is_dropped() {
     let mut rig = Rig::new(Setup::default());
@@ -233,7 +232,7 @@ fn a_full_syn_queue_without_cookies_drops() {
     assert_eq!(rig.stack.counters().listen_drops, 1);
 }
 
-// Attack A1 in small: the records stay bounded and the honest client gets in.
+// The records stay bounded and the honest client gets in.
 #[test]
 fn a_syn_flood_leaves_no_more_records_than_the_backlog() {
     let mut rig = Rig::new(Setup::modern());

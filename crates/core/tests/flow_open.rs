@@ -344,7 +344,7 @@ fn isns_rise_with_the_clock_for_a_tuple_and_are_unrelated_across_tuples() {
     assert!(chi < 37.7, "chi-square {chi}: {bins:?}");
 }
 
-// Attack F6: all four corners of both sides' numbers. A stack whose ISN is near a corner is found among seeds.
+// All four corners of both sides' numbers. A stack whose ISN is near a corner is found among seeds.
 #[test]
 fn any_isn_works_on_both_sides() {
     use lastack_core::wire::Capabilities;

@@ -171,7 +171,7 @@ fn filling_the_hole_acknowledges_at_once_and_delivers_all() {
     assert_eq!(sent.sack(rig.peer_iss), [((at + 10) as i32, (at + 30) as i32)]);
 }
 
-// Attack C11: the first arrival of a byte wins; what was acknowledged never changes.
+// The first arrival of a byte wins; what was acknowledged never changes.
 #[test]
 fn the_first_arrival_of_a_byte_wins() {
     let mut rig = open(Setup::default());
@@ -220,7 +220,7 @@ fn the_right_edge_never_moves_back_and_the_window_shuts_when_nobody_reads() {
     }
 }
 
-// Attack C3: one-byte segments in order, nobody reads.
+// One-byte segments in order, nobody reads.
 #[test]
 fn one_byte_segments_cannot_push_the_edge_on_without_end() {
     for setup in [Setup::default(), Setup::modern()] {
@@ -309,7 +309,7 @@ fn a_fast_reader_is_offered_a_larger_window_and_a_fixed_buffer_is_not() {
     }
 }
 
-// Attack C1, SegmentSmack, at a tenth of its size here; the cost is bounded by the number of ranges.
+// SegmentSmack, at a tenth of its size here; the cost is bounded by the number of ranges.
 #[test]
 fn one_byte_segments_at_every_second_position_cost_bounded_memory() {
     for order in 0..4u32 {
@@ -350,7 +350,7 @@ fn one_byte_segments_at_every_second_position_cost_bounded_memory() {
     }
 }
 
-// Attack C2: the stack's limit; what is in order has to be sent again, nothing breaks.
+// The stack's limit; what is in order has to be sent again, nothing breaks.
 #[test]
 fn the_stacks_memory_limit_drops_what_does_not_fit() {
     let mut rig = open(Setup::modern().with(|c| c.memory_limit = 16 << 10));
@@ -383,7 +383,6 @@ fn the_echoed_stamp_is_that_of_the_first_segment_not_yet_acknowledged() {
     assert_eq!(rig.sent.pop_front().unwrap().options.timestamps.unwrap().1, base + 25);
 }
 
-// Attack D9.
 #[test]
 fn a_forged_stamp_does_not_poison_paws() {
     let (mut rig, at) = settled(Setup::modern());

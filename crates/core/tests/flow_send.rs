@@ -58,7 +58,6 @@ fn slow_start_grows_by_what_is_acknowledged() {
     assert_eq!(pieces(&mut rig), segments(14, 6));
 }
 
-// Attack E1.
 /// Holds: R5681-8
 #[test]
 fn acknowledging_a_segment_in_pieces_grows_the_window_no_faster() {
@@ -651,7 +650,7 @@ fn the_send_buffer_bounds_what_is_taken_and_counts_down_with_acks() {
     assert_eq!(rig.stack.tcp_unacked(rig.h()), 10_000 - 5840);
 }
 
-// Attack C3 at the sender: a megabyte in one-byte segments is charged with its records.
+// A megabyte in one-byte segments is charged with its records.
 #[test]
 fn one_byte_segments_do_not_escape_the_send_buffer() {
     let mut rig = open(Setup { scale: Some(7), ..Setup::default() });
@@ -668,7 +667,7 @@ fn one_byte_segments_do_not_escape_the_send_buffer() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Attack E6: windows that open, shut, shrink at random: no panic, nothing new beyond the edge, and all arrives.
+    /// Windows that open, shut, shrink at random: no panic, nothing new beyond the edge, and all arrives.
     ///
     /// Holds: R7323-10
     #[test]

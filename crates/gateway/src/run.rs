@@ -26,7 +26,7 @@ pub const STATUS_UNUSED_FAULT: i32 = 124;
 ///
 /// For the main thread of a process that does nothing else: it blocks signals, sets `SIGCHLD` to its default and raises
 /// the soft limit of open files, none of which the program sees. Blocks until the program has ended and what it has
-/// sent is passed on ([`Limits::drain`]).
+/// sent is passed on ([`Limits::drain`](crate::Limits::drain)).
 pub fn run(options: RunOptions) -> i32 {
     match run_program(options) {
         Ok(status) => status,
