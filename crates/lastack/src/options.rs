@@ -132,4 +132,56 @@ macro_rules! tcp_connection {
     };
 }
 
-pub(crate) use {tcp_connection, tcp_options};
+/// A socket before it connects or listens: what both kinds have. The type has the field `sock: TcpSock`.
+macro_rules! tcp_socket {
+    () => {
+        /// A new socket. The family is that of the first address it is given.
+        ///
+        /// # Errors
+        /// [`NotConnected`](io::ErrorKind::NotConnected) once the host is closed.
+        pub fn new(host: &Host) -> io::Result<Self> {
+            Ok(Self { sock: TcpSock::open(host)? })
+        }
+
+        fn sock(&self) -> &TcpSock {
+            &self.sock
+        }
+
+        crate::options::tcp_options!();
+
+        /// Sets `SO_REUSEADDR`. Default off.
+        ///
+        /// # Errors
+        /// [`NotConnected`](io::ErrorKind::NotConnected) once the host is closed.
+        pub fn set_reuseaddr(&self, on: bool) -> io::Result<()> {
+            self.sock.set_option(TcpOption::ReuseAddr(on))
+        }
+
+        /// Sets `SO_REUSEPORT`. Default off.
+        ///
+        /// # Errors
+        /// [`NotConnected`](io::ErrorKind::NotConnected) once the host is closed.
+        pub fn set_reuseport(&self, on: bool) -> io::Result<()> {
+            self.sock.set_option(TcpOption::ReusePort(on))
+        }
+
+        /// Sets the local address; port 0 picks one.
+        ///
+        /// # Errors
+        /// [`AddrInUse`](io::ErrorKind::AddrInUse), [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable).
+        pub fn bind(&self, local: SocketAddr) -> io::Result<()> {
+            self.sock.bind(local)
+        }
+
+        /// Listens, with room for `backlog` connections that nobody has accepted yet.
+        ///
+        /// # Errors
+        /// [`AddrInUse`](io::ErrorKind::AddrInUse).
+        pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
+            self.sock.listen(backlog as usize)?;
+            Ok(TcpListener::new(self.sock))
+        }
+    };
+}
+
+pub(crate) use {tcp_connection, tcp_options, tcp_socket};

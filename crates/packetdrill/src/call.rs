@@ -6,26 +6,12 @@
 
 use std::net::SocketAddr;
 
+mod address;
+
+pub use address::{Address, socket_address_bytes};
+
 /// A file descriptor. Any number may stand in a call; an unknown one gives EBADF.
 pub type Fd = i32;
-
-/// A socket address as an argument.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// AF_INET or AF_INET6, whole. An IPv4-mapped address stays as it came.
-    Inet(SocketAddr),
-    /// AF_UNSPEC: `connect` takes it as "disconnect".
-    Unspecified,
-    /// Anything else: too short (EINVAL) or of another family (EAFNOSUPPORT).
-    Other {
-        /// `sa_family`; 0 if not even that fits.
-        family: u16,
-        /// `socklen_t` as given.
-        len: u32,
-    },
-    /// A null pointer (EFAULT) with a length other than 0.
-    Null,
-}
 
 /// Bytes that the program hands over.
 #[derive(Clone, Debug, PartialEq, Eq)]

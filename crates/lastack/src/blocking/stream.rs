@@ -14,7 +14,7 @@ use super::listener::TcpListener;
 use super::{Mode, each, load, store};
 use crate::error::ConnectionError;
 use crate::host::{Delivery, Host, Release, block_on};
-use crate::options::{tcp_connection, tcp_options};
+use crate::options::{tcp_connection, tcp_options, tcp_socket};
 use crate::socket::TcpSock;
 
 /// A TCP connection, in the shape of [`std::net::TcpStream`].
@@ -184,27 +184,7 @@ pub struct TcpSocket {
 }
 
 impl TcpSocket {
-    /// A new socket. The family is that of the first address it is given.
-    ///
-    /// # Errors
-    /// [`NotConnected`](io::ErrorKind::NotConnected) once the host is closed.
-    pub fn new(host: &Host) -> io::Result<Self> {
-        Ok(Self { sock: TcpSock::open(host)? })
-    }
-
-    fn sock(&self) -> &TcpSock {
-        &self.sock
-    }
-
-    tcp_options!();
-
-    /// Sets the local address; port 0 picks one.
-    ///
-    /// # Errors
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse), [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable).
-    pub fn bind(&self, local: SocketAddr) -> io::Result<()> {
-        self.sock.bind(local)
-    }
+    tcp_socket!();
 
     /// Connects. Blocks.
     ///
@@ -233,14 +213,5 @@ impl TcpSocket {
             }
         }
         Ok(TcpStream::new(self.sock))
-    }
-
-    /// Listens, with room for `backlog` connections that nobody has accepted yet.
-    ///
-    /// # Errors
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse).
-    pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
-        self.sock.listen(backlog as usize)?;
-        Ok(TcpListener::new(self.sock))
     }
 }

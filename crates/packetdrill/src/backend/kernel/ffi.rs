@@ -2,11 +2,14 @@
 //! made through `libc` and not through a safe wrapper. All of the unsafe code of the kernel's backend is here.
 #![allow(unsafe_code)]
 
-use crate::call::{Address, Call, Data, EpollEvent, Out, Outcome, PollFd, Room};
-use libc::{c_int, c_void, iovec, sockaddr_storage, socklen_t};
+use crate::call::{Address, Call, Data, EpollEvent, Out, Outcome, PollFd, Room, socket_address_bytes};
+use libc::{c_int, c_void, iovec, socklen_t};
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::SocketAddr;
 use std::ptr;
+
+/// `sizeof(struct sockaddr_storage)`.
+const STORAGE: usize = 128;
 
 /// Makes a call.
 pub(super) fn perform(call: &Call) -> Outcome {
@@ -51,58 +54,27 @@ fn with(result: i64, out: Out) -> Outcome {
 }
 
 /// An address as it lies in memory, and its length.
-fn raw(address: &Address) -> (sockaddr_storage, socklen_t) {
-    // SAFETY: all bits zero is a valid sockaddr_storage.
-    let mut storage: sockaddr_storage = unsafe { mem::zeroed() };
+fn raw(address: &Address) -> ([u8; STORAGE], socklen_t) {
+    let mut storage = [0; STORAGE];
     let len = match address {
-        Address::Inet(SocketAddr::V4(v4)) => {
-            let raw = libc::sockaddr_in {
-                sin_family: libc::AF_INET as u16,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from(*v4.ip()).to_be() },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: a sockaddr_storage has room for every sockaddr, and its alignment.
-            unsafe { ptr::write((&raw mut storage).cast(), raw) };
-            size_of::<libc::sockaddr_in>()
+        Address::Inet(address) => {
+            let bytes = socket_address_bytes(*address);
+            storage[..bytes.len()].copy_from_slice(&bytes);
+            bytes.len()
         }
-        Address::Inet(SocketAddr::V6(v6)) => {
-            let raw = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as u16,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                sin6_scope_id: v6.scope_id(),
-            };
-            // SAFETY: as above.
-            unsafe { ptr::write((&raw mut storage).cast(), raw) };
-            size_of::<libc::sockaddr_in6>()
-        }
-        Address::Unspecified => size_of::<libc::sockaddr_in>(),
+        Address::Unspecified | Address::Null => size_of::<libc::sockaddr_in>(),
         Address::Other { family, len } => {
-            storage.ss_family = *family;
-            (*len as usize).min(size_of::<sockaddr_storage>())
+            storage[..2].copy_from_slice(&family.to_ne_bytes());
+            (*len as usize).min(STORAGE)
         }
-        Address::Null => size_of::<libc::sockaddr_in>(),
     };
     (storage, len as socklen_t)
 }
 
 /// The address that the kernel has written.
-fn read_address(storage: &sockaddr_storage) -> Option<SocketAddr> {
-    match c_int::from(storage.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says that a sockaddr_in is there; the storage is large and aligned enough.
-            let raw: libc::sockaddr_in = unsafe { ptr::read(ptr::from_ref(storage).cast()) };
-            let ip = Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr));
-            Some(SocketAddrV4::new(ip, u16::from_be(raw.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above, for a sockaddr_in6.
-            let raw: libc::sockaddr_in6 = unsafe { ptr::read(ptr::from_ref(storage).cast()) };
-            let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
-            Some(SocketAddrV6::new(ip, u16::from_be(raw.sin6_port), 0, 0).into())
-        }
+fn read_address(storage: &[u8; STORAGE]) -> Option<SocketAddr> {
+    match Address::from_bytes(storage, STORAGE as u32) {
+        Address::Inet(address) => Some(address),
         _ => None,
     }
 }
@@ -114,7 +86,7 @@ fn addressed(call: &Call) -> Outcome {
             let pointer = if *address == Address::Null {
                 ptr::null()
             } else {
-                ptr::from_ref(&storage).cast::<libc::sockaddr>()
+                storage.as_ptr().cast::<libc::sockaddr>()
             };
             let result = match call {
                 // SAFETY: `pointer` is null, or points to `len` bytes that live until the call returns.
@@ -125,10 +97,9 @@ fn addressed(call: &Call) -> Outcome {
             done(result.into())
         }
         Call::Accept { fd, flags } => {
-            // SAFETY: all bits zero is a valid sockaddr_storage.
-            let mut storage: sockaddr_storage = unsafe { mem::zeroed() };
-            let mut len = size_of::<sockaddr_storage>() as socklen_t;
-            let at = (&raw mut storage).cast();
+            let mut storage = [0; STORAGE];
+            let mut len = STORAGE as socklen_t;
+            let at = storage.as_mut_ptr().cast();
             // SAFETY: the kernel writes at most `len` bytes to the storage, and the length to `len`.
             let result = unsafe { libc::accept4(*fd, at, &raw mut len, *flags) };
             with(result.into(), read_address(&storage).map_or(Out::Nothing, Out::Peer))
@@ -191,10 +162,9 @@ fn receive(call: &Call) -> Outcome {
         }
         Call::Recv { fd, room, flags, wants_address } => {
             let mut buffers = Buffers::new(std::slice::from_ref(room));
-            // SAFETY: all bits zero is a valid sockaddr_storage.
-            let mut storage: sockaddr_storage = unsafe { mem::zeroed() };
-            let mut len = size_of::<sockaddr_storage>() as socklen_t;
-            let at = if *wants_address { (&raw mut storage).cast() } else { ptr::null_mut() };
+            let mut storage = [0; STORAGE];
+            let mut len = STORAGE as socklen_t;
+            let at = if *wants_address { storage.as_mut_ptr().cast() } else { ptr::null_mut() };
             let at_len = if *wants_address { &raw mut len } else { ptr::null_mut() };
             let Some(one) = buffers.table.first_mut() else { return Outcome::error(libc::EINVAL) };
             // SAFETY: the kernel writes at most the lengths given to the buffer and to the storage.
@@ -243,7 +213,7 @@ fn send(call: &Call) -> Outcome {
             let Some(one) = table.first() else { return Outcome::error(libc::EINVAL) };
             let address = to.as_ref().map(raw);
             let (at, len) = match &address {
-                Some((storage, len)) => (ptr::from_ref(storage).cast(), *len),
+                Some((storage, len)) => (storage.as_ptr().cast(), *len),
                 None => (ptr::null(), 0),
             };
             // No signal: it would end this process.
@@ -259,7 +229,7 @@ fn send(call: &Call) -> Outcome {
             // SAFETY: all bits zero is a valid msghdr.
             let mut header: libc::msghdr = unsafe { mem::zeroed() };
             if let Some((storage, len)) = &mut address {
-                header.msg_name = ptr::from_mut(storage).cast();
+                header.msg_name = storage.as_mut_ptr().cast();
                 header.msg_namelen = *len;
             }
             header.msg_iov = table.as_mut_ptr();

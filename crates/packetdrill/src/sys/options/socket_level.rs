@@ -2,9 +2,8 @@
 
 use super::super::Machine;
 use super::{cut, int, int_value};
-use crate::call::Fd;
+use crate::call::{Fd, socket_address_bytes};
 use lastack_core::{Error, State, TcpOption};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Least send and receive buffers (Linux `SOCK_MIN_SNDBUF`, `SOCK_MIN_RCVBUF`).
@@ -64,7 +63,10 @@ impl Machine {
                     Some(State::Closed | State::Listen | State::SynSent) | None
                 );
                 let peer = self.stack.tcp_peer_addr(socket.handle).filter(|_| connected);
-                let name = sockaddr(super::super::socket::in_family(peer.ok_or(libc::ENOTCONN)?, socket.v6));
+                let name = socket_address_bytes(super::super::socket::in_family(
+                    peer.ok_or(libc::ENOTCONN)?,
+                    socket.v6,
+                ));
                 return if len > name.len() { Err(libc::EINVAL) } else { Ok(cut(&name, len)) };
             }
             _ => self.get_kept(fd, libc::SOL_SOCKET, name)?,
@@ -209,25 +211,4 @@ fn parse_timeval(bytes: &[u8]) -> Result<Option<Duration>, i32> {
     let ticks = time.as_nanos().div_ceil(TICK.as_nanos());
     let rounded = u32::try_from(ticks).ok().and_then(|ticks| TICK.checked_mul(ticks));
     Ok(rounded.filter(|time| !time.is_zero()))
-}
-
-/// `struct sockaddr_in` or `sockaddr_in6`.
-fn sockaddr(address: SocketAddr) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(28);
-    match address {
-        SocketAddr::V4(v4) => {
-            bytes.extend((libc::AF_INET as u16).to_ne_bytes());
-            bytes.extend(v4.port().to_be_bytes());
-            bytes.extend(v4.ip().octets());
-            bytes.extend([0; 8]);
-        }
-        SocketAddr::V6(v6) => {
-            bytes.extend((libc::AF_INET6 as u16).to_ne_bytes());
-            bytes.extend(v6.port().to_be_bytes());
-            bytes.extend([0; 4]);
-            bytes.extend(v6.ip().octets());
-            bytes.extend(v6.scope_id().to_ne_bytes());
-        }
-    }
-    bytes
 }
