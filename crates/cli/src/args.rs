@@ -3,6 +3,7 @@
 use crate::attach::Attach;
 use crate::demo::Scenario;
 use crate::output;
+use crate::tun2socks::Tun2Socks;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 use lastack_gateway::{DEFAULT_MTU, FaultRule, MTU_RANGE, Publish, SummaryFormat, Upstream, faults};
@@ -46,6 +47,9 @@ pub enum Verb {
     Script(Script),
     /// Give an existing network namespace its network, in the place of slirp4netns
     Attach(Attach),
+    /// Carry what a whole machine sends into a TUN interface on through a proxy
+    #[command(name = "tun2socks")]
+    Tun2Socks(Tun2Socks),
 }
 
 const DEMO_NOTES: &str = "\
@@ -182,7 +186,8 @@ pub struct Run {
     #[arg(long, short, value_name = "[ADDR:]PORT:PORT[/tcp|udp]")]
     pub publish: Vec<Publish>,
     /// Through what connections are made: direct, socks5://[USER:PASSWORD@]HOST:PORT or http://[USER:PASSWORD@]HOST:PORT
-    /// (CONNECT). UDP and ping are then refused; the host's loopback and name server stay direct
+    /// (CONNECT). UDP then goes through SOCKS5 proxies that carry it and is refused otherwise, ping is refused; the host's
+    /// loopback and name server stay direct
     // What looks like a link is an address.
     #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(long, value_name = "WHERE", default_value = "direct")]
@@ -296,12 +301,13 @@ pub enum Summary {
 }
 
 /// The verbs, and how each is used.
-const VERBS: [(&str, &str); 5] = [
+const VERBS: [(&str, &str); 6] = [
     ("demo", "lastack demo [OPTIONS] [SCENARIO]"),
     ("bestiary", "lastack bestiary [OPTIONS] [NAME]..."),
     ("run", "lastack run [OPTIONS] -- PROGRAM [ARGS]..."),
     ("script", "lastack script [OPTIONS] PATH..."),
     ("attach", "lastack attach [OPTIONS] PID|PATH [NAME]"),
+    ("tun2socks", "lastack tun2socks [OPTIONS] --tun NAME --upstream WHERE"),
 ];
 
 fn usage(verb: &str) -> Option<&'static str> {

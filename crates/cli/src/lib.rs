@@ -7,6 +7,7 @@ pub mod demo;
 pub mod output;
 pub mod run;
 pub mod script;
+pub mod tun2socks;
 
 use args::{Args, Verb};
 use clap::Parser as _;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         },
         Verb::Run(run) => run::main(run),
         Verb::Script(script) => script::main(&script),
+        Verb::Tun2Socks(args) => tun2socks::main(args),
         Verb::Attach(attach) => attach::main(attach).unwrap_or_else(|message| {
             output::error(&message);
             ExitCode::from(FAILURE)

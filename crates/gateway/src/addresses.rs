@@ -87,6 +87,8 @@ pub struct AddressMap {
 pub enum Target {
     /// To this address, from the host.
     Host(SocketAddr),
+    /// To this address of the host's own, or to its name server: never through a proxy.
+    Own(SocketAddr),
     /// The gateway itself is meant and offers nothing there: refused.
     Refused,
     /// An address that never comes over a network: the host's own loopback under its own name, or none at all. It must
@@ -102,11 +104,11 @@ impl AddressMap {
         let Network { gateway_v4, dns_v4, .. } = self.network;
         match destination.ip() {
             IpAddr::V4(ip) if ip == gateway_v4 && self.host_loopback => {
-                Target::Host((Ipv4Addr::LOCALHOST, port).into())
+                Target::Own((Ipv4Addr::LOCALHOST, port).into())
             }
-            IpAddr::V6(GATEWAY_V6) if self.host_loopback => Target::Host((Ipv6Addr::LOCALHOST, port).into()),
+            IpAddr::V6(GATEWAY_V6) if self.host_loopback => Target::Own((Ipv6Addr::LOCALHOST, port).into()),
             IpAddr::V4(ip) if ip == dns_v4 && port == DNS_PORT => {
-                self.name_server.map_or(Target::Refused, Target::Host)
+                self.name_server.map_or(Target::Refused, Target::Own)
             }
             IpAddr::V4(ip) if ip == gateway_v4 || ip == dns_v4 => Target::Refused,
             IpAddr::V6(GATEWAY_V6) => Target::Refused,
@@ -141,8 +143,8 @@ mod tests {
     #[test]
     fn gateway_leads_to_the_hosts_loopback() {
         let map = map(true);
-        assert_eq!(target(&map, "10.0.2.2:80"), Target::Host("127.0.0.1:80".parse().unwrap()));
-        assert_eq!(target(&map, "[fd00::2]:80"), Target::Host("[::1]:80".parse().unwrap()));
+        assert_eq!(target(&map, "10.0.2.2:80"), Target::Own("127.0.0.1:80".parse().unwrap()));
+        assert_eq!(target(&map, "[fd00::2]:80"), Target::Own("[::1]:80".parse().unwrap()));
     }
 
     #[test]
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn name_service_leads_to_the_hosts_server() {
-        assert_eq!(target(&map(false), "10.0.2.3:53"), Target::Host("192.0.2.53:53".parse().unwrap()));
+        assert_eq!(target(&map(false), "10.0.2.3:53"), Target::Own("192.0.2.53:53".parse().unwrap()));
         assert_eq!(target(&map(false), "10.0.2.3:54"), Target::Refused);
         let without = AddressMap { host_loopback: true, ..AddressMap::default() };
         assert_eq!(target(&without, "10.0.2.3:53"), Target::Refused);

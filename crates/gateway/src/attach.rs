@@ -2,16 +2,13 @@
 
 use std::fs;
 use std::io::{self, PipeWriter, Write, pipe};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use lastack_device::Device;
 use lastack_device::tun::{Tun, TunOptions};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::waitpid;
-use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::addresses::{AddressMap, Network};
 use crate::channel::{Channel, Message};
@@ -20,14 +17,13 @@ use crate::namespace::missing;
 use crate::options::{AttachOptions, AttachTarget, GatewayOptions};
 use crate::program::STATUS_FAILED;
 use crate::resolv;
-use crate::session::{Session, check_mtu, fit, open_capture, raise_open_files};
+use crate::session::{Session, check_interface, check_mtu, fit, open_capture, raise_open_files};
 use crate::sys;
 use crate::trace::say;
+use crate::wait::{hold_signals, wait};
 
 /// The default network.
 const CIDR: (std::net::Ipv4Addr, u8) = (std::net::Ipv4Addr::new(10, 0, 2, 0), 24);
-/// Longest name of an interface, in bytes.
-const LONGEST_NAME: usize = 15;
 
 /// Gives a network namespace an interface whose other end is lastack, and carries what comes from it, until SIGTERM,
 /// SIGINT or SIGHUP, the end of [`AttachOptions::exit_fd`], or the end of the namespace: when nobody is in it any more
@@ -48,12 +44,7 @@ pub fn attach(options: AttachOptions) -> i32 {
 
 fn attach_to(options: AttachOptions) -> Result<(), String> {
     check_mtu(options.mtu)?;
-    let name = &options.interface;
-    if name.is_empty() || name.len() > LONGEST_NAME || name.contains(['/', ' ']) {
-        return Err(format!(
-            "'{name}' is no name for an interface; use 1 to {LONGEST_NAME} letters and digits"
-        ));
-    }
+    check_interface(&options.interface)?;
     let network = network(&options)?;
     let place = place(&options)?;
     let ready = inherited("ready-fd", options.ready_fd)?;
@@ -138,13 +129,6 @@ fn inherited(name: &str, number: Option<i32>) -> Result<Option<OwnedFd>, String>
     number.map(open).transpose()
 }
 
-fn hold_signals() -> io::Result<SignalFd> {
-    let mut held = SigSet::empty();
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().for_each(|signal| held.add(signal));
-    held.thread_block()?;
-    Ok(SignalFd::with_flags(&held, SfdFlags::SFD_CLOEXEC)?)
-}
-
 /// Makes the interface, in a process that enters the namespace and ends.
 fn interface(place: &Place, given: &Given) -> Result<Tun, String> {
     let fail = |error: io::Error| format!("cannot start a process: {error}");
@@ -168,20 +152,6 @@ fn interface(place: &Place, given: &Given) -> Result<Tun, String> {
         }
         Ok(Some((Message::Failed(message), _))) => Err(message),
         _ => Err("the process that makes the interface was killed".to_owned()),
-    }
-}
-
-/// Waits for a signal, for the other end of `exit` to go, or for the gateway to end.
-fn wait(signals: &SignalFd, exit: Option<&OwnedFd>, ended: &impl AsFd) -> io::Result<()> {
-    loop {
-        // Without events asked for, the end alone is told.
-        let mut watched = vec![PollFd::new(signals, PollFlags::IN), PollFd::new(ended, PollFlags::empty())];
-        watched.extend(exit.map(|exit| PollFd::new(exit, PollFlags::empty())));
-        match poll(&mut watched, None) {
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 

@@ -7,11 +7,14 @@ use lastack::Refusal;
 use lastack::core::IcmpUnreach;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::outgoing::Outgoing;
+
 /// Connects on the host. It takes as long as the host's kernel tries.
-pub(crate) async fn dial(target: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn dial(target: SocketAddr, outgoing: &Outgoing) -> io::Result<TcpStream> {
     let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // What the program sends in one piece goes on in one piece, at once: it has waited at the program's side already.
     socket.set_nodelay(true)?;
+    outgoing.apply(&socket, target)?;
     socket.connect(target).await
 }
 

@@ -19,6 +19,7 @@ use crate::activity::Activity;
 use crate::addresses::{AddressMap, GATEWAY_V6, Network, PREFIX_V6};
 use crate::faults::Faults;
 use crate::options::{GatewayOptions, Limits};
+use crate::outgoing::Outgoing;
 use crate::publish::Listening;
 use crate::stage::{Side, Stage};
 use crate::summary::{Ledger, Report, count};
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) side: Arc<Side>,
     pub(crate) faults: Faults,
     pub(crate) upstream: Upstream,
+    pub(crate) outgoing: Outgoing,
 }
 
 /// Ends the TCP connections that arrive on a device, carries each on over a socket of the host, and carries UDP.
@@ -74,8 +76,17 @@ impl Gateway {
     /// # Errors
     /// Those of [`HostBuilder::start`](lastack::HostBuilder::start).
     pub fn new(device: impl Device + Send + 'static, options: GatewayOptions) -> io::Result<Self> {
-        let GatewayOptions { addresses, limits, trace, records, upstream, faults, seed, impairment } =
-            options;
+        let GatewayOptions {
+            addresses,
+            limits,
+            trace,
+            records,
+            upstream,
+            outgoing,
+            faults,
+            seed,
+            impairment,
+        } = options;
         let device = impair(device, seed, impairment);
         let (device, side, echoes) = Stage::new(device, &addresses.network);
         let host = Host::builder()
@@ -107,6 +118,7 @@ impl Gateway {
             side,
             faults: Faults::new(faults, seed),
             upstream,
+            outgoing,
             host,
             addresses,
             limits,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`run()`] | a program in a network namespace of its own, whose whole network is lastack |
 //! | [`attach()`] | the network of a namespace that somebody else has made |
+//! | [`tun2socks()`] | a TUN interface of the machine, through a proxy |
 //! | [`Gateway`] | the carrier of TCP and UDP, over any device |
 //! | [`addresses`] | what the program sees at which address |
 //! | [`summary`] | what became of each connection |
@@ -27,6 +28,8 @@ mod hosts;
 mod inbound;
 pub mod namespace;
 mod options;
+mod outgoing;
+mod outlet;
 mod packets;
 mod ping;
 mod program;
@@ -41,8 +44,10 @@ pub mod summary;
 mod sys;
 mod tcp;
 mod trace;
+mod tun2socks;
 mod udp;
 pub mod upstream;
+mod wait;
 
 pub use attach::attach;
 pub use faults::FaultRule;
@@ -50,8 +55,10 @@ pub use gateway::Gateway;
 pub use options::{
     AttachOptions, AttachTarget, DEFAULT_MTU, GatewayOptions, Limits, MTU_RANGE, RunOptions, SummaryFormat,
 };
+pub use outgoing::Outgoing;
 pub use program::{STATUS_FAILED, STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND};
 pub use publish::{Listening, Protocol, Publish};
 pub use run::{STATUS_UNUSED_FAULT, run};
 pub use summary::Report;
+pub use tun2socks::{Prefix, Tun2SocksOptions, TunRoute, tun2socks};
 pub use upstream::Upstream;

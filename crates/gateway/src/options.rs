@@ -10,6 +10,7 @@ use lastack_device::impair::Impairment;
 use crate::addresses::AddressMap;
 use crate::faults::FaultRule;
 use crate::namespace::INTERFACE;
+use crate::outgoing::Outgoing;
 use crate::publish::Publish;
 use crate::upstream::Upstream;
 
@@ -26,7 +27,7 @@ pub struct Limits {
     pub max_connections: usize,
     /// Requests to connect that wait for a decision. 1..=4096. Default 4096.
     pub max_pending: u32,
-    /// UDP flows (source and destination) at once. Each has one descriptor. Default 1024.
+    /// UDP flows (source and destination) at once. Each has one descriptor, two through a proxy. Default 1024.
     pub max_udp_flows: usize,
     /// How long a UDP flow to port 53 may be idle. Default 30 s.
     pub dns_idle: Duration,
@@ -68,6 +69,8 @@ pub struct GatewayOptions {
     pub records: bool,
     /// Through what the host's connections are made.
     pub upstream: Upstream,
+    /// By which way the host's sockets leave it.
+    pub outgoing: Outgoing,
     /// What is done to connections on purpose.
     pub faults: Vec<FaultRule>,
     /// For the dice of `faults` and of the impairment.
@@ -86,6 +89,7 @@ impl GatewayOptions {
             trace: false,
             records: false,
             upstream: Upstream::Direct,
+            outgoing: Outgoing::default(),
             faults: Vec::new(),
             seed: 0,
             impairment: Impairment::default(),

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::addresses::Target;
 use crate::gateway::{Leave, Shared};
+use crate::outgoing::Outgoing;
 use crate::packets::{Unreachable, echo_reply, unreachable};
 
 /// How long a series of echo requests may pause.
@@ -115,14 +116,15 @@ pub(crate) async fn serve(
 /// A ping socket for a series; without one the program is told why nothing comes.
 fn open(shared: &Shared, request: &Request<'_>, packet: &[u8]) -> Option<Series> {
     let (why, error) = match shared.addresses.target(SocketAddr::new(request.key.1, 0)) {
-        Target::Host(target) if shared.upstream.carries_datagrams(target) => match socket(target) {
+        Target::Host(target) if shared.upstream.carries_pings() => match socket(target, &shared.outgoing) {
             Ok(host) => {
                 let last = Mutex::new(Last { at: Instant::now(), packet: Vec::new() });
                 return Some(Series { key: request.key, host, last });
             }
             Err(error) => (reason(&error), Some(error)),
         },
-        Target::Host(_) | Target::Refused => (Unreachable::Prohibited, None),
+        // Pings of the gateway's own address are the stack's to answer.
+        Target::Host(_) | Target::Own(_) | Target::Refused => (Unreachable::Prohibited, None),
         Target::Martian => (Unreachable::Host, None),
     };
     if let Some(error) = error.filter(|error| error.kind() == io::ErrorKind::PermissionDenied) {
@@ -137,9 +139,10 @@ fn open(shared: &Shared, request: &Request<'_>, packet: &[u8]) -> Option<Series>
     None
 }
 
-fn socket(target: SocketAddr) -> io::Result<UdpSocket> {
+fn socket(target: SocketAddr, outgoing: &Outgoing) -> io::Result<UdpSocket> {
     let protocol = if target.is_ipv4() { Protocol::ICMPV4 } else { Protocol::ICMPV6 };
     let socket = Socket::new(Domain::for_address(target), Type::DGRAM, Some(protocol))?;
+    outgoing.apply(&socket, target)?;
     socket.connect(&target.into())?;
     socket.set_nonblocking(true)?;
     // A datagram socket is a datagram socket, whatever its protocol.

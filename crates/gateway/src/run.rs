@@ -10,6 +10,7 @@ use crate::faults::FaultRule;
 use crate::hosts;
 use crate::namespace::{self, INTERFACE, Inside, missing};
 use crate::options::{GatewayOptions, RunOptions};
+use crate::outgoing::Outgoing;
 use crate::program::{Launcher, Program, STATUS_FAILED, Signals};
 use crate::resolv;
 use crate::session::{Session, check_mtu, fit, open_capture, raise_open_files};
@@ -75,6 +76,7 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
         trace: options.trace,
         records: options.summary.is_some(),
         upstream: options.upstream,
+        outgoing: Outgoing::default(),
         faults: options.faults,
         seed: options.seed,
         impairment: options.impairment,

@@ -37,6 +37,17 @@ pub(crate) fn open_capture(path: Option<&Path>, interface: &str) -> Result<Optio
     }
 }
 
+/// Longest name of an interface, in bytes.
+const LONGEST_NAME: usize = 15;
+
+/// Whether an interface can have this name.
+pub(crate) fn check_interface(name: &str) -> Result<(), String> {
+    if !name.is_empty() && name.len() <= LONGEST_NAME && !name.contains(['/', ' ', ':', '%']) {
+        return Ok(());
+    }
+    Err(format!("'{name}' is no name for an interface; use 1 to {LONGEST_NAME} letters and digits"))
+}
+
 /// Whether an interface can have this MTU.
 pub(crate) fn check_mtu(mtu: u16) -> Result<(), String> {
     let (min, max) = (MTU_RANGE.start(), MTU_RANGE.end());
@@ -58,10 +69,11 @@ pub(crate) fn raise_open_files() -> Result<(u64, u64), String> {
     raise().map_err(|error: nix::Error| format!("cannot read the limit of open files: {error}"))
 }
 
-/// Bounds that this many open files allow: three quarters of them for TCP at the most, the rest for UDP.
+/// Bounds that this many open files allow: three quarters of them for TCP at the most, the rest for UDP, where a flow through
+/// a proxy has two.
 pub(crate) fn fit(mut limits: Limits, files: u64) -> Limits {
     let files = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
-    limits.max_udp_flows = limits.max_udp_flows.min(files / 4).max(1);
+    limits.max_udp_flows = limits.max_udp_flows.min(files / 8).max(1);
     limits.max_connections = limits.max_connections.min(files / 4 * 3).max(1);
     limits
 }
@@ -144,7 +156,7 @@ mod tests {
     #[test]
     fn limits_fit_the_open_files() {
         let limits = fit(Limits::default(), 1024);
-        assert_eq!((limits.max_connections, limits.max_udp_flows), (720, 240));
+        assert_eq!((limits.max_connections, limits.max_udp_flows), (720, 120));
         let limits = fit(Limits::default(), 1 << 20);
         assert_eq!((limits.max_connections, limits.max_udp_flows), (16_384, 1024));
         let limits = fit(Limits::default(), 0);

@@ -23,7 +23,7 @@ use crate::silence::Silence;
 use crate::stage::{Line, Treatment};
 use crate::summary::{ConnectionRecord, Direction, End, Party};
 use crate::trace::number;
-use crate::upstream::is_proxy_error;
+use crate::upstream::{Upstream, is_proxy_error};
 
 /// Pause between two looks at a program that has been left to its own timers.
 const WAITING: Duration = Duration::from_millis(500);
@@ -144,7 +144,12 @@ impl Flow {
         let outcome = match self.shared.addresses.target(self.destination) {
             Target::Host(target) => {
                 self.target = Some(target);
-                self.connect(pending, target).await
+                let upstream = &self.shared.upstream;
+                self.connect(pending, target, upstream).await
+            }
+            Target::Own(target) => {
+                self.target = Some(target);
+                self.connect(pending, target, &Upstream::Direct).await
             }
             Target::Refused => refuse(pending, Refusal::Reset, Party::Gateway, None),
             Target::Martian => {
@@ -156,7 +161,7 @@ impl Flow {
         self.outcome = Some(outcome);
     }
 
-    async fn connect(&self, pending: PendingConnection, target: SocketAddr) -> Outcome {
+    async fn connect(&self, pending: PendingConnection, target: SocketAddr, upstream: &Upstream) -> Outcome {
         let plan = self.shared.faults.plan(self.destination);
         if let Some(rule) = &plan.refuse {
             rule.fire();
@@ -165,7 +170,7 @@ impl Flow {
         let share = Share::new(&self.shared.activity);
         self.trace(format_args!("connecting to {target}"));
         let dialled = tokio::select! {
-            dialled = self.shared.upstream.dial(target) => dialled,
+            dialled = upstream.dial(target, &self.shared.outgoing) => dialled,
             () = pending.gone() => {
                 self.trace("the program has given up");
                 let why = "the program gave up before there was an answer";

@@ -1,16 +1,14 @@
 //! UDP: each flow (source and destination) has a connected socket on the host, until it has been idle for a while.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lastack::core::IcmpUnreach;
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -18,7 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::addresses::Target;
 use crate::dial::is_shortage;
 use crate::gateway::{Leave, Shared};
+use crate::outlet::Outlet;
 use crate::summary::{Direction, FlowRecord};
+use crate::upstream::{Upstream, is_proxy_error};
 
 /// Bytes of the largest datagram.
 const MAX_DATAGRAM: usize = 65_535;
@@ -26,6 +26,8 @@ const MAX_DATAGRAM: usize = 65_535;
 const BATCH: usize = 32;
 /// Port of the name service.
 const DNS_PORT: u16 = 53;
+/// Datagrams of a flow, and their bytes, that wait for a proxy at the most; more are lost.
+const MAX_WAITING: (usize, usize) = (32, 128 << 10);
 
 /// Source and destination, as the program has them.
 type Key = (SocketAddr, SocketAddr);
@@ -111,34 +113,24 @@ fn make_room(table: &Table, limit: usize) {
 
 /// A flow, or how its first datagram is refused: `None` in silence.
 async fn open(shared: &Arc<Shared>, (source, destination): Key) -> Result<Flow, Option<IcmpUnreach>> {
-    let target = match shared.addresses.target(destination) {
-        Target::Host(target) if shared.upstream.carries_datagrams(target) => target,
-        Target::Host(target) => {
-            let upstream = &shared.upstream;
-            shared.proxy.say(format_args!(
-                "the upstream {upstream} carries no UDP: datagrams for {target} are refused"
-            ));
-            return Err(Some(IcmpUnreach::Prohibited));
+    let (target, outlet) = match shared.addresses.target(destination) {
+        Target::Own(target) => (target, Outlet::direct(target, &shared.outgoing).await.map(Some)),
+        Target::Host(target) if shared.upstream == Upstream::Direct => {
+            (target, Outlet::direct(target, &shared.outgoing).await.map(Some))
         }
+        // A proxy takes its time; others do not wait for it.
+        Target::Host(target) => (target, Ok(None)),
         Target::Refused => return Err(Some(IcmpUnreach::Port)),
         Target::Martian => return Err(Some(IcmpUnreach::Host)),
     };
-    let any: IpAddr =
-        if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = async {
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
-        socket.connect(target).await?;
-        // Before its first notice tokio takes a socket to be full.
-        socket.writable().await?;
-        Ok::<_, io::Error>(socket)
-    };
-    match socket.await {
-        Ok(host) => Ok(Flow {
+    match outlet {
+        Ok(outlet) => Ok(Flow {
             shared: Arc::clone(shared),
             source,
             destination,
             target,
-            host,
+            outlet: outlet.map_or_else(OnceLock::new, OnceLock::from),
+            waiting: Mutex::default(),
             idle: if destination.port() == DNS_PORT {
                 shared.limits.dns_idle
             } else {
@@ -159,6 +151,10 @@ async fn open(shared: &Arc<Shared>, (source, destination): Key) -> Result<Flow, 
 
 /// The ICMP error that stands for `error`; `None` where a network would lose the datagram in silence.
 fn refusal(error: &io::Error) -> Option<IcmpUnreach> {
+    if is_proxy_error(error) {
+        // The only word that Linux does not take for a hint, but for port unreachable, which would be about the destination.
+        return Some(IcmpUnreach::Prohibited);
+    }
     match error.raw_os_error()? {
         libc::ECONNREFUSED => Some(IcmpUnreach::Port),
         libc::EHOSTUNREACH | libc::EHOSTDOWN => Some(IcmpUnreach::Host),
@@ -179,12 +175,21 @@ struct Counts {
     refused: AtomicU64,
 }
 
+#[derive(Default)]
+struct Waiting {
+    datagrams: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
 struct Flow {
     shared: Arc<Shared>,
     source: SocketAddr,
     destination: SocketAddr,
     target: SocketAddr,
-    host: UdpSocket,
+    /// Empty until a proxy has agreed.
+    outlet: OnceLock<Outlet>,
+    /// What is to be sent then.
+    waiting: Mutex<Waiting>,
     idle: Duration,
     begun: Instant,
     /// Milliseconds from `begun` to the latest datagram.
@@ -205,21 +210,69 @@ impl Flow {
     /// Passes a datagram on; it is lost where a network would lose it, and refused where it refuses.
     fn send(&self, inside: &lastack::tokio::UdpSocket, data: &[u8]) {
         self.touch();
-        let mut sent = self.host.try_send(data);
+        if let Some(outlet) = self.outlet.get() {
+            return self.send_by(outlet, inside, data);
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.outlet.get() {
+            Some(outlet) => self.send_by(outlet, inside, data),
+            None if waiting.datagrams.len() < MAX_WAITING.0
+                && waiting.bytes + data.len() <= MAX_WAITING.1 =>
+            {
+                waiting.bytes += data.len();
+                waiting.datagrams.push_back(data.to_vec());
+            }
+            None => {}
+        }
+    }
+
+    fn send_by(&self, outlet: &Outlet, inside: &lastack::tokio::UdpSocket, data: &[u8]) {
+        let mut sent = outlet.try_send(data);
         // The kernel tells of an earlier datagram's fate in this call's place.
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
-            self.refused(inside, error);
-            sent = self.host.try_send(data);
+            self.failed(outlet, inside, error);
+            sent = outlet.try_send(data);
         }
         match sent {
-            Ok(_) => {
+            Ok(()) => {
                 self.counts.datagrams_out.fetch_add(1, Ordering::Relaxed);
                 self.counts.bytes_out.fetch_add(data.len() as u64, Ordering::Relaxed);
             }
-            Err(error) => self.refused(inside, &error),
+            Err(error) => self.failed(outlet, inside, &error),
         }
+    }
+
+    /// Has a proxy agree to carry the flow, and sends what has waited for that, or refuses it.
+    async fn associate(&self, inside: &lastack::tokio::UdpSocket) {
+        let shared = &self.shared;
+        let outlet = Outlet::associate(&shared.upstream, self.target, &shared.outgoing).await;
+        // Who sends meanwhile waits, so that the order stays.
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = std::mem::take(&mut waiting.datagrams);
+        match outlet {
+            Ok(outlet) => {
+                let outlet = self.outlet.get_or_init(|| outlet);
+                waiting.iter().for_each(|data| self.send_by(outlet, inside, data));
+            }
+            Err(error) => {
+                if is_proxy_error(&error) {
+                    shared.proxy.say(&error);
+                } else if is_shortage(&error) {
+                    shared.shortage.say(format_args!("cannot open a UDP socket on the host: {error}"));
+                }
+                waiting.iter().for_each(|_| self.refused(inside, &error));
+            }
+        }
+    }
+
+    /// An error of the outlet; a proxy's says nothing of the destination.
+    fn failed(&self, outlet: &Outlet, inside: &lastack::tokio::UdpSocket, error: &io::Error) {
+        if outlet.is_proxy() && error.kind() == io::ErrorKind::ConnectionRefused {
+            return self.refused(inside, &io::Error::from_raw_os_error(libc::EACCES));
+        }
+        self.refused(inside, error);
     }
 
     /// The host cannot send to there, or nobody takes it there: the program is told as it would be without a gateway.
@@ -230,56 +283,64 @@ impl Flow {
         let _ = inside.refuse(self.destination, self.source, 0, how);
     }
 
-    /// Passes on what the host's kernel was told by ICMP. Only this makes it silent about it until there is more.
-    fn take_errors(&self, inside: &lastack::tokio::UdpSocket) {
-        let next = || match self.host.take_error() {
-            Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
-            Ok(Some(error)) | Err(error) => Ok(error),
-        };
-        while let Ok(error) = self.host.try_io(Interest::ERROR, next) {
-            self.refused(inside, &error);
-        }
-    }
-
     /// Hands over what the host's socket has received; false if there may be more.
-    fn receive(&self, inside: &lastack::tokio::UdpSocket, scratch: &mut [u8]) -> bool {
+    fn receive(&self, outlet: &Outlet, inside: &lastack::tokio::UdpSocket, scratch: &mut [u8]) -> bool {
         for _ in 0..BATCH {
-            let len = match self.host.try_recv(scratch) {
-                Ok(len) => len,
+            let data = match outlet.try_recv(scratch) {
+                Ok(Some(data)) => scratch.get(data).unwrap_or_default(),
+                Ok(None) => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) => {
-                    self.refused(inside, &error);
+                    self.failed(outlet, inside, &error);
                     continue;
                 }
             };
             self.touch();
-            if inside.try_send_from(&scratch[..len], self.destination, self.source).is_ok() {
+            if inside.try_send_from(data, self.destination, self.source).is_ok() {
                 self.counts.datagrams_in.fetch_add(1, Ordering::Relaxed);
-                self.counts.bytes_in.fetch_add(len as u64, Ordering::Relaxed);
+                self.counts.bytes_in.fetch_add(data.len() as u64, Ordering::Relaxed);
             }
         }
         false
     }
+
+    fn key(&self) -> Key {
+        (self.source, self.destination)
+    }
 }
 
-/// Hands answers over until the flow has been idle for long enough.
+/// Hands answers over until the flow has been idle for long enough, or a proxy no longer carries it.
 async fn answer(flow: Arc<Flow>, inside: Arc<lastack::tokio::UdpSocket>, table: Table) {
+    if flow.outlet.get().is_none() {
+        flow.associate(&inside).await;
+    }
+    let Some(outlet) = flow.outlet.get() else {
+        // The next datagram asks again.
+        lock(&table).remove(&flow.key());
+        return;
+    };
     loop {
         let expires = flow.expires();
         tokio::select! {
-            ready = flow.host.ready(Interest::READABLE | Interest::ERROR) => {
+            ready = outlet.ready() => {
                 if ready.is_ok_and(|ready| ready.is_error()) {
-                    flow.take_errors(&inside);
+                    while let Some(error) = outlet.take_error() {
+                        flow.failed(outlet, &inside, &error);
+                    }
                 }
-                if !SCRATCH.with_borrow_mut(|scratch| flow.receive(&inside, scratch)) {
+                if !SCRATCH.with_borrow_mut(|scratch| flow.receive(outlet, &inside, scratch)) {
                     tokio::task::yield_now().await;
                 }
+            }
+            () = outlet.ended() => {
+                lock(&table).remove(&flow.key());
+                return;
             }
             () = sleep_until(expires) => {
                 let mut table = lock(&table);
                 // Decided under the lock: a datagram that comes now finds the flow, or opens another.
                 if flow.expires() <= Instant::now() {
-                    table.remove(&(flow.source, flow.destination));
+                    table.remove(&flow.key());
                     return;
                 }
             }

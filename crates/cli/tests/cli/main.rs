@@ -7,4 +7,6 @@ mod exchanges;
 mod run;
 mod script;
 mod support;
+mod tun2socks;
+
 mod usage;

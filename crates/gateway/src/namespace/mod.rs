@@ -6,7 +6,7 @@
 pub(crate) mod existing;
 pub(crate) mod files;
 pub(crate) mod missing;
-mod netlink;
+pub(crate) mod netlink;
 
 use std::fs;
 use std::io;
@@ -140,7 +140,7 @@ fn set_up(inside: &Inside) -> io::Result<Tun> {
 
 /// The kernel makes an IPv6 address usable a moment after it was added, by a work queue, even where there is nobody to
 /// ask for duplicates. A program that came before would send from `::1`.
-fn address_ready(ip: Ipv6Addr) -> io::Result<()> {
+pub(crate) fn address_ready(ip: Ipv6Addr) -> io::Result<()> {
     let address = format!("{:032x}", ip.to_bits());
     let until = Instant::now() + IPV6_READY;
     loop {

@@ -22,12 +22,12 @@ const ANSWER: usize = 4096;
 
 /// A connection to rtnetlink, in the network namespace of the thread that opened it. Its calls wait for the kernel's
 /// answer, which comes at once.
-pub(super) struct Netlink {
+pub(crate) struct Netlink {
     socket: Socket,
 }
 
 impl Netlink {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -35,7 +35,7 @@ impl Netlink {
     }
 
     /// Brings an interface up.
-    pub(super) fn up(&self, index: u32) -> io::Result<()> {
+    pub(crate) fn up(&self, index: u32) -> io::Result<()> {
         let mut link = LinkMessage::default();
         link.header.index = index;
         link.header.flags = LinkFlags::Up;
@@ -44,7 +44,7 @@ impl Netlink {
     }
 
     /// Has the kernel make no link-local address of its own, and so send no router solicitation.
-    pub(super) fn no_link_local(&self, index: u32) -> io::Result<()> {
+    pub(crate) fn no_link_local(&self, index: u32) -> io::Result<()> {
         let mut link = LinkMessage::default();
         link.header.index = index;
         link.attributes =
@@ -55,7 +55,7 @@ impl Netlink {
     }
 
     /// Moves an interface into another network namespace. It loses its addresses and its state.
-    pub(super) fn move_to(&self, index: u32, namespace: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn move_to(&self, index: u32, namespace: BorrowedFd<'_>) -> io::Result<()> {
         let mut link = LinkMessage::default();
         link.header.index = index;
         link.attributes = vec![LinkAttribute::NetNsFd(namespace.as_raw_fd())];
@@ -63,7 +63,7 @@ impl Netlink {
     }
 
     /// Adds an address; an IPv6 address is usable without a question to the neighbours, of whom there are none.
-    pub(super) fn add_address(&self, index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+    pub(crate) fn add_address(&self, index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
         let mut message = AddressMessage::default();
         message.header.index = index;
         message.header.prefix_len = prefix;
@@ -77,24 +77,26 @@ impl Netlink {
     }
 
     /// Adds a default route through a point-to-point interface, which needs no gateway; if one is named, it is shown.
-    pub(super) fn default_route(
+    pub(crate) fn default_route(
         &self,
         family: AddressFamily,
         index: u32,
         gateway: Option<IpAddr>,
     ) -> io::Result<()> {
-        let mut route = RouteMessage::default();
-        route.header = RouteHeader {
-            address_family: family,
-            table: RouteHeader::RT_TABLE_MAIN,
-            protocol: RouteProtocol::Boot,
-            scope: RouteScope::Universe,
-            kind: RouteType::Unicast,
-            ..RouteHeader::default()
-        };
-        route.attributes = vec![RouteAttribute::Oif(index)];
+        let mut route = route_by(index, family, 0);
         route.attributes.extend(gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
         self.request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Adds a route to a network, through a point-to-point interface.
+    pub(crate) fn add_route(&self, index: u32, network: IpAddr, prefix: u8) -> io::Result<()> {
+        let route = route_to(index, network, prefix);
+        self.request(RouteNetlinkMessage::NewRoute(route), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Removes such a route.
+    pub(crate) fn remove_route(&self, index: u32, network: IpAddr, prefix: u8) -> io::Result<()> {
+        self.request(RouteNetlinkMessage::DelRoute(route_to(index, network, prefix)), 0)
     }
 
     fn request(&self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
@@ -114,4 +116,26 @@ impl Netlink {
             other => Err(io::Error::other(format!("unexpected answer of rtnetlink: {other:?}"))),
         }
     }
+}
+
+fn route_by(index: u32, family: AddressFamily, prefix: u8) -> RouteMessage {
+    let mut route = RouteMessage::default();
+    route.header = RouteHeader {
+        address_family: family,
+        destination_prefix_length: prefix,
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Boot,
+        scope: RouteScope::Universe,
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    route.attributes = vec![RouteAttribute::Oif(index)];
+    route
+}
+
+fn route_to(index: u32, network: IpAddr, prefix: u8) -> RouteMessage {
+    let family = if network.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let mut route = route_by(index, family, prefix);
+    route.attributes.push(RouteAttribute::Destination(network.into()));
+    route
 }

@@ -1,5 +1,8 @@
-"""Two small proxies, SOCKS5 on port 1080 and HTTP on 3128, both for me:secret, and two servers to reach through them."""
-import base64, errno, os, socket, struct, threading, time
+"""Small proxies for me:secret, SOCKS5 on port 1080, SOCKS5 without UDP on 1081 and HTTP on 3128, and servers to reach
+through them."""
+import base64, errno, os, select, socket, struct, threading, time
+
+associations = set()
 
 
 def reset(s):
@@ -53,10 +56,14 @@ def socks(s):
         s.sendall(b'\x01\x01')
         return
     s.sendall(b'\x01\x00')
-    kind = exactly(s, 4)[3]
+    command, kind = exactly(s, 4)[1::2]
     family, size = (socket.AF_INET, 4) if kind == 1 else (socket.AF_INET6, 16)
     address = socket.inet_ntop(family, exactly(s, size))
     port, = struct.unpack('!H', exactly(s, 2))
+    if command == 3 and s.getsockname()[1] == 1080:
+        return associate(s)
+    if command != 1:
+        return s.sendall(b'\x05\x07\x00\x01' + bytes(6))
     try:
         to = socket.create_connection((address, port))
     except OSError as e:
@@ -66,6 +73,57 @@ def socks(s):
     # An answer with a name, which a client has to skip.
     s.sendall(b'\x05\x00\x00\x03\x05proxy\x00\x00')
     relay(s, to)
+
+
+def associate(s):
+    """UDP, until the connection ends; a datagram 'hang up' ends it from here."""
+    relay = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    relay.bind((s.getsockname()[0].removeprefix('::ffff:'), 0))
+    out = {f: socket.socket(f, socket.SOCK_DGRAM) for f in (socket.AF_INET, socket.AF_INET6)}
+    time.sleep(0.3)
+    s.sendall(b'\x05\x00\x00\x01' + bytes(4) + struct.pack('!H', relay.getsockname()[1]))
+    associations.add(s)
+    client = None
+    try:
+        while True:
+            for ready in select.select([s, relay, *out.values()], [], [])[0]:
+                if ready is s:
+                    return
+                data, peer = ready.recvfrom(65536)
+                if ready is relay:
+                    client = peer
+                    assert data[:3] == b'\0\0\0'
+                    family, size = (socket.AF_INET, 4) if data[3] == 1 else (socket.AF_INET6, 16)
+                    to = (socket.inet_ntop(family, data[4:4 + size]), *struct.unpack('!H', data[4 + size:6 + size]))
+                    if data[6 + size:] == b'hang up':
+                        return
+                    out[family].sendto(data[6 + size:], to)
+                else:
+                    kind = 1 if ready.family == socket.AF_INET else 4
+                    head = bytes([0, 0, 0, kind]) + socket.inet_pton(ready.family, peer[0]) + struct.pack('!H', peer[1])
+                    # A fragment and somebody else's datagram, which a client has to drop, come first.
+                    relay.sendto(b'\0\0\1' + head[3:] + b'fragment', client)
+                    relay.sendto(head[:-1] + bytes([head[-1] ^ 1]) + b'stranger', client)
+                    relay.sendto(head + data, client)
+    finally:
+        associations.discard(s)
+        relay.close()
+        [o.close() for o in out.values()]
+
+
+def echo():
+    """Datagrams come back with the port that they came from."""
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    s.bind(('::', 7003))
+    while True:
+        data, peer = s.recvfrom(65536)
+        s.sendto(b'%05d ' % peer[1] + data, peer)
+
+
+def count_associations(s):
+    s.sendall(b'%d' % len(associations))
+    s.close()
 
 
 def http(s):
@@ -117,6 +175,7 @@ def serve(serve_one, port):
     threading.Thread(target=loop).start()
 
 
-for what, port in (socks, 1080), (http, 3128), (counts, 7001), (resets, 7002):
+for what, port in (socks, 1080), (socks, 1081), (http, 3128), (counts, 7001), (resets, 7002), (count_associations, 7004):
     serve(what, port)
+threading.Thread(target=echo, daemon=True).start()
 print('ready', flush=True)
