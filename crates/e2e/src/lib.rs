@@ -11,14 +11,18 @@
 //! | [`gate`] | a stage on the TUN that counts, holds and loses packets |
 //! | [`kernel`] | the kernel's sockets, as `/proc/net/tcp` and `ss` show them |
 //! | [`socket`] | a connected socket of either stack with one set of calls |
+//! | [`awaited`] | a tokio socket with the calls of a blocking one |
+//! | [`stage`] | a socket of either stack, blocking or for tokio, and its peer: one text for all kinds |
 //! | [`way`] | a way of ending as a table of steps, and its runner |
 //! | [`web`] | axum and hyper over lastack, nginx and curl beside it |
 
+pub mod awaited;
 pub mod gate;
 pub mod kernel;
 pub mod lab;
 pub mod namespace;
 pub mod socket;
+pub mod stage;
 pub mod way;
 pub mod web;
 

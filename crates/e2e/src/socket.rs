@@ -10,6 +10,7 @@ use std::time::Duration;
 use lastack::{TcpOption, blocking};
 use socket2::SockRef;
 
+use crate::awaited::Awaited;
 use crate::lab::{Family, Lab, PATIENCE};
 
 /// Errno of what would block; here, of what did not happen within [`PATIENCE`].
@@ -29,8 +30,10 @@ pub enum Socket {
     Kernel(TcpStream),
     /// The kernel's, held by another process alone.
     Held(Process),
-    /// lastack's.
+    /// lastack's, blocking.
     Lastack(blocking::TcpStream),
+    /// lastack's for tokio, each call awaited.
+    Tokio(Awaited),
 }
 
 /// A process of the test's, killed when this is dropped.
@@ -105,6 +108,7 @@ impl Socket {
         match self {
             Self::Kernel(stream) => stream.read(buf),
             Self::Lastack(stream) => stream.read(buf),
+            Self::Tokio(stream) => stream.read(buf),
             Self::Held(_) => held(),
         }
         .map_err(|e| errno(&e))
@@ -118,6 +122,7 @@ impl Socket {
         match self {
             Self::Kernel(stream) => stream.peek(buf),
             Self::Lastack(stream) => stream.peek(buf),
+            Self::Tokio(stream) => stream.peek(buf),
             Self::Held(_) => held(),
         }
         .map_err(|e| errno(&e))
@@ -131,6 +136,7 @@ impl Socket {
         match self {
             Self::Kernel(stream) => stream.write(data),
             Self::Lastack(stream) => stream.write(data),
+            Self::Tokio(stream) => stream.write(data),
             Self::Held(_) => held(),
         }
         .map_err(|e| errno(&e))
@@ -144,6 +150,7 @@ impl Socket {
         match self {
             Self::Kernel(stream) => stream.shutdown(how),
             Self::Lastack(stream) => stream.shutdown(how),
+            Self::Tokio(stream) => stream.shutdown(how),
             Self::Held(_) => held(),
         }
         .map_err(|e| errno(&e))
@@ -155,6 +162,7 @@ impl Socket {
         let error = match self {
             Self::Kernel(stream) => stream.take_error(),
             Self::Lastack(stream) => stream.take_error(),
+            Self::Tokio(stream) => stream.take_error(),
             Self::Held(_) => held(),
         };
         error.expect("SO_ERROR is read").map_or(0, |e| errno(&e))
@@ -165,6 +173,7 @@ impl Socket {
         match self {
             Self::Kernel(stream) => stream.set_nonblocking(on),
             Self::Lastack(stream) => stream.set_nonblocking(on),
+            Self::Tokio(stream) => stream.set_nonblocking(on),
             Self::Held(_) => held(),
         }
         .expect("the mode is set");
@@ -175,6 +184,7 @@ impl Socket {
         match self {
             Self::Kernel(stream) => SockRef::from(&*stream).set_linger(Some(Duration::ZERO)),
             Self::Lastack(stream) => stream.set_linger_zero(true),
+            Self::Tokio(stream) => stream.set_linger_zero(true),
             Self::Held(_) => held(),
         }
         .expect("linger is set");
@@ -185,6 +195,7 @@ impl Socket {
         match self {
             Self::Kernel(stream) => SockRef::from(&*stream).set_tcp_user_timeout(Some(limit)),
             Self::Lastack(stream) => stream.set_user_timeout(Some(limit)),
+            Self::Tokio(stream) => stream.set_user_timeout(Some(limit)),
             Self::Held(_) => held(),
         }
         .expect("the user timeout is set");
@@ -199,12 +210,8 @@ impl Socket {
                     socket2::TcpKeepalive::new().with_time(second).with_interval(second).with_retries(2);
                 SockRef::from(&*stream).set_tcp_keepalive(&params)
             }
-            Self::Lastack(stream) => (|| {
-                stream.set_option(TcpOption::KeepIdle(second))?;
-                stream.set_option(TcpOption::KeepInterval(second))?;
-                stream.set_option(TcpOption::KeepCount(2))?;
-                stream.set_keepalive(true)
-            })(),
+            Self::Lastack(stream) => probe_each_second(|option| stream.set_option(option)),
+            Self::Tokio(stream) => probe_each_second(|option| stream.set_option(option)),
             Self::Held(_) => held(),
         }
         .expect("keep-alive is set");
@@ -263,6 +270,18 @@ impl Socket {
         self.set_nonblocking(false);
         written
     }
+}
+
+fn probe_each_second(set: impl Fn(TcpOption) -> io::Result<()>) -> io::Result<()> {
+    let second = Duration::from_secs(1);
+    [
+        TcpOption::KeepIdle(second),
+        TcpOption::KeepInterval(second),
+        TcpOption::KeepCount(2),
+        TcpOption::KeepAlive(true),
+    ]
+    .into_iter()
+    .try_for_each(set)
 }
 
 fn held<T>() -> io::Result<T> {

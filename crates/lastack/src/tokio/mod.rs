@@ -64,7 +64,7 @@ fn to_tokio(ready: CoreReady, interest: TokioInterest) -> Ready {
             out |= Ready::WRITE_CLOSED;
         }
     }
-    if ready.contains(CoreReady::ERR) {
+    if interest.is_error() && ready.contains(CoreReady::ERR) {
         out |= Ready::ERROR;
     }
     out
