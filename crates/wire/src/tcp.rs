@@ -238,25 +238,16 @@ pub fn fill_checksum(src: IpAddr, dst: IpAddr, segment: &mut [u8]) -> Result<(),
     write_checksum(segment, sum.finish())
 }
 
-/// As [`fill_checksum`], for a segment whose first `header_len` bytes [`Repr::emit_header_summed`] has written and
-/// summed: only the data is read.
+/// As [`fill_checksum`], for a segment that was summed while it was written: `sum` is that of the header, as
+/// [`Repr::emit_header_summed`] gives it, and of the data, as [`Sum::copy_bytes`] adds it. Nothing is read.
 ///
 /// # Errors
-/// [`Error::BufferTooSmall`] if the segment is shorter than `header_len` or than a header.
+/// [`Error::BufferTooSmall`] if the segment is shorter than a header.
 #[inline]
-pub fn finish_checksum(
-    src: IpAddr,
-    dst: IpAddr,
-    segment: &mut [u8],
-    (header_len, header): (usize, Sum),
-) -> Result<(), Error> {
-    let mut sum = pseudo_header(src, dst, segment.len());
-    sum.add_sum(header);
-    let data = segment.get(header_len..).ok_or(Error::BufferTooSmall)?;
-    if !data.is_empty() {
-        sum.add_bytes(data);
-    }
-    write_checksum(segment, sum.finish())
+pub fn finish_checksum(src: IpAddr, dst: IpAddr, segment: &mut [u8], sum: Sum) -> Result<(), Error> {
+    let mut whole = pseudo_header(src, dst, segment.len());
+    whole.add_sum(sum);
+    write_checksum(segment, whole.finish())
 }
 
 /// Writes the sum over the pseudo-header, not inverted, into the checksum field: the device adds the rest

@@ -2,6 +2,7 @@
 
 use super::{CHUNK_SIZE, Chunk, ChunkPool, chunk_number, chunk_position, shrink_index};
 use crate::queue::Queue;
+use lastack_wire::checksum::Sum;
 
 /// A queue of bytes addressed by stream offset, for sending and sending again.
 ///
@@ -76,6 +77,16 @@ impl SendBuffer {
             done += slice.len();
         }
         done
+    }
+
+    /// As [`SendBuffer::copy_out`], and adds what was copied to `sum`.
+    pub(crate) fn copy_out_summed(&self, offset: u64, dst: &mut [u8], sum: &mut Sum) {
+        let mut rest = dst;
+        for slice in self.slices(offset, rest.len()) {
+            let Some((now, later)) = rest.split_at_mut_checked(slice.len()) else { return };
+            sum.copy_bytes(slice, now);
+            rest = later;
+        }
     }
 
     /// The bytes from `offset` on, at most `len` of them, as the pieces they are stored in.

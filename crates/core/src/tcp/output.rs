@@ -39,7 +39,7 @@ impl OutSegment {
         let (tcp_len, sum) = self.repr.emit_header_summed(frame.get_mut(ip_len..)?).ok()?;
         emit_header(frame, self.src, self.dst, ip::protocol::TCP, tcp_len, self.ttl, self.tos)?;
         let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
-        let checksum = finish(self.src, self.dst, ip_len, segment, (tcp_len, sum), offload)?;
+        let checksum = finish(self.src, self.dst, ip_len, segment, sum, offload)?;
         Some((ip_len + tcp_len, PacketMeta { checksum, gso: None }))
     }
 }
@@ -67,21 +67,21 @@ impl OutSegment {
     }
 }
 
-/// Fills the checksum in, or leaves it to the device. `header` is the TCP header's length and sum.
+/// Fills the checksum in, from the sum over the segment, or leaves it to the device.
 #[inline]
 fn finish(
     src: IpAddr,
     dst: IpAddr,
     ip_len: usize,
     segment: &mut [u8],
-    header: (usize, Sum),
+    sum: Sum,
     offload: bool,
 ) -> Option<ChecksumState> {
     if offload {
         tcp::set_partial_checksum(src, dst, segment).ok()?;
         return Some(ChecksumState::Partial { start: ip_len as u16, offset: tcp::CHECKSUM_OFFSET as u16 });
     }
-    tcp::finish_checksum(src, dst, segment, header).ok()?;
+    tcp::finish_checksum(src, dst, segment, sum).ok()?;
     Some(ChecksumState::Complete)
 }
 
@@ -298,20 +298,24 @@ impl Tcb {
         let (ttl, tos) = (self.knobs.ttl, self.knobs.tos);
         let ip_len = emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, ttl, tos)?;
         let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
-        let header_sum = repr.emit_header_summed(segment).ok()?;
-        if len > 0 {
-            self.stats.bytes_sent += u64::from(len);
-            self.stats.data_segs_out = self.stats.data_segs_out.wrapping_add(len.div_ceil(mss));
-            let offset = self.snd_offset(seq);
-            self.snd_buf.copy_out(offset, segment.get_mut(header..)?);
-        }
+        let (_, mut sum) = repr.emit_header_summed(segment).ok()?;
         let gso = (len > mss).then(|| Gso {
             kind: if self.tuple.is_ipv6() { GsoKind::TcpV6 } else { GsoKind::TcpV4 },
             size: mss as u16,
             hdr_len: (ip_len + header) as u16,
         });
         let offload = cx.caps.tx_checksum || gso.is_some();
-        let checksum = finish(src, dst, ip_len, segment, header_sum, offload)?;
+        if len > 0 {
+            self.stats.bytes_sent += u64::from(len);
+            self.stats.data_segs_out = self.stats.data_segs_out.wrapping_add(len.div_ceil(mss));
+            let (offset, data) = (self.snd_offset(seq), segment.get_mut(header..)?);
+            if offload {
+                self.snd_buf.copy_out(offset, data);
+            } else {
+                self.snd_buf.copy_out_summed(offset, data, &mut sum);
+            }
+        }
+        let checksum = finish(src, dst, ip_len, segment, sum, offload)?;
         if retransmission {
             self.note_retransmitted(cx, seq, end);
         } else {

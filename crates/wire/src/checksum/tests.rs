@@ -54,6 +54,23 @@ fn sum_is_zero_only_for_zeros() {
 }
 
 #[test]
+fn copy_sums_what_it_copies_wherever_pieces_end() {
+    let bytes: Vec<u8> = (0..5000u32).map(|i| (i * 167 + 13) as u8).collect();
+    for (first, second) in [(0, 0), (1, 0), (3, 1024), (1024, 1025), (1023, 2049), (2048, 2952)] {
+        let mut sum = Sum::new();
+        let mut copy = vec![0xee; first + second];
+        sum.copy_bytes(&bytes[..first], &mut copy[..first]);
+        // The shorter of the two counts.
+        sum.copy_bytes(&bytes[first..], &mut copy[first..]);
+        assert_eq!(copy, bytes[..first + second]);
+        assert_eq!(sum.fold(), naive(&copy), "{first} + {second}");
+        let mut longer = [0xee; 7];
+        sum.copy_bytes(&bytes[..2], &mut longer);
+        assert_eq!(longer[2..], [0xee; 5]);
+    }
+}
+
+#[test]
 fn pseudo_header_equals_its_bytes() {
     let (a, b) = (Ipv4Addr::new(192, 168, 3, 77), Ipv4Addr::new(255, 255, 255, 254));
     let mut bytes = Vec::from(a.octets());

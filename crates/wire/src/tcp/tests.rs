@@ -107,12 +107,12 @@ proptest! {
         let (src, dst) = if six { v6() } else { v4() };
         let expected = build(&repr, &payload, (src, dst));
         let mut segment = vec![0xee; repr.header_len() + payload.len()];
-        let header = repr.emit_header_summed(&mut segment).unwrap();
-        segment[header.0..].copy_from_slice(&payload);
-        finish_checksum(src, dst, &mut segment, header).unwrap();
+        let (header, mut sum) = repr.emit_header_summed(&mut segment).unwrap();
+        sum.copy_bytes(&payload, &mut segment[header..]);
+        finish_checksum(src, dst, &mut segment, sum).unwrap();
         prop_assert_eq!(&segment, &expected);
         prop_assert!(verify_checksum(src, dst, &segment));
-        prop_assert_eq!(finish_checksum(src, dst, &mut segment[..19], header), Err(Error::BufferTooSmall));
+        prop_assert_eq!(finish_checksum(src, dst, &mut segment[..19], sum), Err(Error::BufferTooSmall));
     }
 
     #[test]
