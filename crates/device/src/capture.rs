@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-#[cfg(unix)]
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lastack_wire::{Capabilities, PacketMeta};
+use lastack_wire::PacketMeta;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
@@ -17,7 +15,6 @@ use pcap_file::{DataLink, PcapError};
 use crate::clock::Clock;
 use crate::device::{Device, Fill, Sink};
 use crate::split::Segments;
-use crate::waker::Waker;
 
 /// Which way a packet passes, seen from our end of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -188,9 +185,7 @@ impl<W: Write> Tee<W> {
 }
 
 impl<D: Device, W: Write> Device for Capture<D, W> {
-    fn capabilities(&self) -> Capabilities {
-        self.device.capabilities()
-    }
+    crate::pass_on!(device);
 
     fn receive(&mut self, max: usize, sink: &mut Sink<'_>) -> io::Result<usize> {
         let Self { device, tee } = self;
@@ -209,27 +204,6 @@ impl<D: Device, W: Write> Device for Capture<D, W> {
             }
             Some((len, meta))
         })
-    }
-
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.device.wait(timeout)
-    }
-
-    fn waker(&self) -> Waker {
-        self.device.waker()
-    }
-
-    #[cfg(unix)]
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.device.poll_fd()
-    }
-
-    fn is_full(&self) -> bool {
-        self.device.is_full()
-    }
-
-    fn next_ready(&self) -> Option<Duration> {
-        self.device.next_ready()
     }
 }
 

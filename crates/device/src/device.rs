@@ -75,6 +75,64 @@ pub trait Device {
     }
 }
 
+/// Passes on, to a field, the calls of [`Device`] that a stage without a queue of its own leaves as they are: all but
+/// [`receive`](Device::receive) and [`transmit`](Device::transmit). For use inside of an `impl Device`.
+///
+/// ```
+/// use lastack_device::{Device, Fill, Sink};
+///
+/// /// Counts what is received.
+/// struct Counted<D> {
+///     device: D,
+///     received: u64,
+/// }
+///
+/// impl<D: Device> Device for Counted<D> {
+///     lastack_device::pass_on!(device);
+///
+///     fn receive(&mut self, max: usize, sink: &mut Sink<'_>) -> std::io::Result<usize> {
+///         let Self { device, received } = self;
+///         device.receive(max, &mut |meta, packet| {
+///             *received += 1;
+///             sink(meta, packet);
+///         })
+///     }
+///
+///     fn transmit(&mut self, fill: &mut Fill<'_>) -> std::io::Result<usize> {
+///         self.device.transmit(fill)
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! pass_on {
+    ($device:ident) => {
+        fn capabilities(&self) -> $crate::Capabilities {
+            $crate::Device::capabilities(&self.$device)
+        }
+
+        fn wait(&mut self, timeout: ::core::option::Option<::core::time::Duration>) -> ::std::io::Result<()> {
+            $crate::Device::wait(&mut self.$device, timeout)
+        }
+
+        fn waker(&self) -> $crate::Waker {
+            $crate::Device::waker(&self.$device)
+        }
+
+        #[cfg(unix)]
+        fn poll_fd(&self) -> ::core::option::Option<::std::os::fd::BorrowedFd<'_>> {
+            $crate::Device::poll_fd(&self.$device)
+        }
+
+        fn is_full(&self) -> bool {
+            $crate::Device::is_full(&self.$device)
+        }
+
+        fn next_ready(&self) -> ::core::option::Option<::core::time::Duration> {
+            $crate::Device::next_ready(&self.$device)
+        }
+    };
+}
+
 impl<D: Device + ?Sized> Device for Box<D> {
     fn capabilities(&self) -> Capabilities {
         (**self).capabilities()

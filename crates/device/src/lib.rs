@@ -35,6 +35,8 @@ mod at_exit;
 pub mod capture;
 pub mod clock;
 mod device;
+#[cfg(target_os = "linux")]
+mod ethernet;
 mod headers;
 pub mod impair;
 pub mod memory;

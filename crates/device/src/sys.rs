@@ -17,6 +17,17 @@ pub(crate) fn tun_interface(fd: BorrowedFd<'_>) -> io::Result<(String, c_int)> {
     Ok((String::from_utf8_lossy(&name).into_owned(), c_int::from(flags)))
 }
 
+/// Hardware address of the interface that a TAP descriptor is attached to.
+pub(crate) fn hardware_address(fd: BorrowedFd<'_>) -> io::Result<[u8; 6]> {
+    // SAFETY: `ifreq` is a plain C struct of integers and a union of such; all zeros is a valid value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open while it is borrowed. SIOCGIFHWADDR writes one `ifreq`, and `request` is one.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCGIFHWADDR as libc::Ioctl, &raw mut request) })?;
+    // SAFETY: SIOCGIFHWADDR has set `ifru_hwaddr`, and any bits are valid integers.
+    let [a, b, c, d, e, f, ..] = unsafe { request.ifr_ifru.ifru_hwaddr.sa_data };
+    Ok([a, b, c, d, e, f].map(|byte| byte as u8))
+}
+
 /// Sets the length of the `virtio_net_hdr` that precedes each packet, in bytes: 10 or 12.
 pub(crate) fn set_vnet_header_len(fd: BorrowedFd<'_>, len: c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open while it is borrowed. TUNSETVNETHDRSZ reads one int from the address given.

@@ -1,4 +1,4 @@
-//! A Linux TUN interface (`/dev/net/tun`, layer 3).
+//! A Linux TUN interface (`/dev/net/tun`, layer 3), or a TAP (layer 2) whose other end is one host.
 //!
 //! With `IFF_VNET_HDR` each packet carries a `struct virtio_net_hdr`, so that the kernel hands over, and takes, TCP
 //! packets of up to 64 KiB with unfinished checksums. What the kernel refuses is not used: an interface works without
@@ -19,6 +19,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use crate::device::{Device, Fill, MAX_PACKET, Sink, largest_frame};
+use crate::ethernet::{self, Ethernet, Frame};
 use crate::sys;
 use crate::vnet::{self, VNET_HDR};
 use crate::waker::Waker;
@@ -51,11 +52,22 @@ pub struct TunOptions {
     pub up: bool,
     /// Use checksum and segmentation offloads as far as the kernel offers them.
     pub offloads: bool,
+    /// A TAP: packets have an Ethernet header, and this end answers ARP and neighbour solicitations for every address but
+    /// the asker's own.
+    pub ethernet: bool,
 }
 
 impl Default for TunOptions {
     fn default() -> Self {
-        Self { name: None, mtu: None, ipv4: None, ipv6: Vec::new(), up: true, offloads: true }
+        Self {
+            name: None,
+            mtu: None,
+            ipv4: None,
+            ipv6: Vec::new(),
+            up: true,
+            offloads: true,
+            ethernet: false,
+        }
     }
 }
 
@@ -70,7 +82,14 @@ pub struct Stats {
     pub tx_refused: u64,
 }
 
-/// One queue of a TUN interface.
+/// What stands before a packet: a header for the kernel, and one for the link.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    vnet: [u8; VNET_HDR],
+    link: [u8; ethernet::HEADER],
+}
+
+/// One queue of a TUN or TAP interface.
 ///
 /// Dropping the last queue removes an interface that is not persistent.
 #[derive(Debug)]
@@ -81,18 +100,20 @@ pub struct Tun {
     caps: Capabilities,
     /// Each packet is preceded by a header.
     vnet_hdr: bool,
+    /// The link layer of a TAP.
+    link: Option<Ethernet>,
     /// Header and packet received.
     rx: Box<[u8]>,
     /// Packet to be sent.
     tx: Box<[u8]>,
     /// Header and length of the packet in `tx`, if the kernel had no room for it.
-    pending: Option<([u8; VNET_HDR], usize)>,
+    pending: Option<(Header, usize)>,
     stats: Stats,
 }
 
 impl Tun {
     /// Creates an interface, or attaches to the persistent one of that name, and sets it up, in the network namespace
-    /// of the calling thread. Blocks for the milliseconds until IPv6 addresses can be used.
+    /// of the calling thread. Blocks until IPv6 addresses can be used: milliseconds, on a TAP seconds.
     ///
     /// # Errors
     /// Those of the kernel: `PermissionDenied`, `ResourceBusy` (the name is in use), `NotFound` (no
@@ -122,7 +143,7 @@ impl Tun {
         Ok(tuns)
     }
 
-    /// Takes a descriptor of `/dev/net/tun` that is attached to an interface (`TUNSETIFF` with `IFF_TUN` and
+    /// Takes a descriptor of `/dev/net/tun` that is attached to an interface (`TUNSETIFF` with `IFF_TUN` or `IFF_TAP` and
     /// `IFF_NO_PI`; with `IFF_VNET_HDR` if offloads are wanted), in whatever network namespace the interface is.
     ///
     /// Of the options `offloads` and `mtu` count; the rest is the business of whoever made the interface. Without
@@ -141,10 +162,9 @@ impl Tun {
                 format!("descriptor is not attached to a TUN interface: {error}"),
             )
         })?;
-        if flags & libc::IFF_TUN == 0 {
-            let message = format!("{name} is not a layer 3 (TUN) interface");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
+        // Without it the other end's address is learnt from what it sends.
+        let link =
+            (flags & libc::IFF_TAP != 0).then(|| Ethernet::new(sys::hardware_address(fd.as_fd()).ok()));
         let vnet_hdr = flags & libc::IFF_VNET_HDR != 0;
         if vnet_hdr {
             sys::set_vnet_header_len(fd.as_fd(), VNET_HDR as libc::c_int)?;
@@ -165,7 +185,8 @@ impl Tun {
             name,
             caps,
             vnet_hdr,
-            rx: vec![0; VNET_HDR + MAX_PACKET].into(),
+            link,
+            rx: vec![0; VNET_HDR + ethernet::HEADER + MAX_PACKET].into(),
             tx: vec![0; largest_frame(&caps)].into(),
             pending: None,
             stats: Stats::default(),
@@ -185,24 +206,30 @@ impl Tun {
     }
 
     /// Makes what `fill` wrote ready for the kernel; `None` if it does not fit its meta.
-    fn prepare(&mut self, len: usize, meta: &PacketMeta) -> Option<[u8; VNET_HDR]> {
+    fn prepare(&mut self, len: usize, meta: &PacketMeta) -> Option<Header> {
         let packet = self.tx.get_mut(..len)?;
+        let mut header = Header { vnet: [0; VNET_HDR], link: [0; ethernet::HEADER] };
         if self.vnet_hdr {
-            return vnet::encode(meta, packet).ok();
-        }
-        if meta.gso.is_some() {
+            header.vnet = vnet::encode(meta, packet).ok()?;
+        } else if meta.gso.is_some() {
             return None;
+        } else {
+            crate::split::finish_checksum(meta, packet).ok()?;
         }
-        crate::split::finish_checksum(meta, packet).ok()?;
-        Some([0; VNET_HDR])
+        if let Some(link) = &self.link {
+            header.link = link.header(packet);
+            vnet::move_back(&mut header.vnet, ethernet::HEADER as u16)?;
+        }
+        Some(header)
     }
 
     /// Writes the packet in `tx`; false if the kernel has no room for it now.
-    fn write(&mut self, header: &[u8; VNET_HDR], len: usize) -> io::Result<bool> {
-        let header: &[u8] = if self.vnet_hdr { header } else { &[] };
+    fn write(&mut self, header: &Header, len: usize) -> io::Result<bool> {
+        let vnet: &[u8] = if self.vnet_hdr { &header.vnet } else { &[] };
+        let link: &[u8] = if self.link.is_some() { &header.link } else { &[] };
         loop {
-            let written = (&self.file).write_vectored(&[IoSlice::new(header), IoSlice::new(&self.tx[..len])]);
-            let Err(error) = written else { return Ok(true) };
+            let parts = [vnet, link, &self.tx[..len]].map(IoSlice::new);
+            let Err(error) = (&self.file).write_vectored(&parts) else { return Ok(true) };
             match Errno::from_io_error(&error) {
                 Some(Errno::INTR) => {}
                 Some(Errno::AGAIN) => return Ok(false),
@@ -227,6 +254,9 @@ fn create(options: &TunOptions, multi_queue: bool) -> io::Result<tun_rs::SyncDev
         let mut builder = tun_rs::DeviceBuilder::new().offload(offload).multi_queue(multi_queue);
         if let Some(name) = &options.name {
             builder = builder.name(name);
+        }
+        if options.ethernet {
+            builder = builder.layer(tun_rs::Layer::L2);
         }
         if let Some(mtu) = options.mtu {
             builder = builder.mtu(mtu);
@@ -262,7 +292,8 @@ fn start(device: &tun_rs::SyncDevice, options: &TunOptions) -> io::Result<()> {
 }
 
 /// Waits until the kernel lets programs use the IPv6 addresses: for a moment after the interface came up they are
-/// tentative, though a TUN has no neighbours that could own them (RFC 4862 5.4). Gives up after a second.
+/// tentative, though a TUN has no neighbours that could own them, and on a TAP until it has asked (RFC 4862 5.4). Gives up
+/// after three seconds.
 fn settle(name: &str) {
     const TENTATIVE: u32 = 0x40;
     let tentative = |line: &str| {
@@ -271,7 +302,7 @@ fn settle(name: &str) {
         let flags = fields.next().and_then(|flags| u32::from_str_radix(flags, 16).ok());
         fields.next() == Some(name) && flags.is_some_and(|flags| flags & TENTATIVE != 0)
     };
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         let Ok(table) = std::fs::read_to_string("/proc/thread-self/net/if_inet6") else { return };
         if !table.lines().any(tentative) {
             return;
@@ -297,14 +328,30 @@ impl Device for Tun {
                     _ => return Err(self.explain("read from", &error)),
                 },
             };
-            let meta = match self.rx[..len].split_first_chunk() {
+            let frame = self.rx.get(skip..len).unwrap_or_default();
+            let packet = match &mut self.link {
+                None => frame,
+                Some(link) => match link.receive(frame) {
+                    Frame::Ip => frame.get(ethernet::HEADER..).unwrap_or_default(),
+                    Frame::Other => continue,
+                    Frame::Asked(answer) => {
+                        // It is lost where a full link would lose it: whoever asks asks again.
+                        let none: &[u8] = if self.vnet_hdr { &[0; VNET_HDR] } else { &[] };
+                        let _ = (&self.file).write_vectored(&[IoSlice::new(none), IoSlice::new(&answer)]);
+                        continue;
+                    }
+                },
+            };
+            let meta = match self.rx.split_first_chunk() {
                 _ if !self.vnet_hdr => Some(PacketMeta::default()),
-                Some((header, packet)) => vnet::decode(header, packet),
-                None => None,
+                Some((header, _)) if len >= VNET_HDR => {
+                    vnet::decode(header, frame.len() - packet.len(), packet)
+                }
+                _ => None,
             };
             match meta {
                 Some(meta) => {
-                    sink(&meta, &self.rx[skip..len]);
+                    sink(&meta, packet);
                     count += 1;
                 }
                 None => self.stats.rx_malformed += 1,

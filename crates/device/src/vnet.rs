@@ -15,11 +15,13 @@ const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
 const GSO_ECN: u8 = 0x80;
 
-/// What a received header says of its packet; `None` if they don't fit each other.
-pub(crate) fn decode(header: &[u8; VNET_HDR], packet: &[u8]) -> Option<PacketMeta> {
+/// What a received header says of its packet, which follows `link` bytes of the link's own; `None` if they don't fit each
+/// other.
+pub(crate) fn decode(header: &[u8; VNET_HDR], link: usize, packet: &[u8]) -> Option<PacketMeta> {
     let [flags, gso_type, ..] = *header;
     let checksum = if flags & F_NEEDS_CSUM != 0 {
-        ChecksumState::Partial { start: native(header, 6), offset: native(header, 8) }
+        let start = native(header, 6).checked_sub(u16::try_from(link).ok()?)?;
+        ChecksumState::Partial { start, offset: native(header, 8) }
     } else if flags & F_DATA_VALID != 0 {
         ChecksumState::Verified
     } else {
@@ -87,6 +89,18 @@ pub(crate) fn encode(meta: &PacketMeta, packet: &mut [u8]) -> Result<[u8; VNET_H
         ChecksumState::Complete => {}
     }
     Ok(header)
+}
+
+/// Makes room in a header for `link` bytes of the link's own before the packet.
+pub(crate) fn move_back(header: &mut [u8; VNET_HDR], link: u16) -> Option<()> {
+    let [flags, gso_type, ..] = *header;
+    for (at, used) in [(2, gso_type != GSO_NONE), (6, flags & F_NEEDS_CSUM != 0)] {
+        if used {
+            let moved = native(header, at).checked_add(link)?;
+            header[at..at + 2].copy_from_slice(&moved.to_ne_bytes());
+        }
+    }
+    Some(())
 }
 
 fn short(len: usize) -> Result<u16, SplitError> {

@@ -259,10 +259,10 @@ fn packets_to_an_interface_that_is_down_are_counted() {
 }
 
 /// A TCP peer with just enough in it to exchange segmented packets with the kernel.
-fn segmented_packets_both_ways(kernel: IpAddr, ours: IpAddr) {
+fn segmented_packets_both_ways(options: &TunOptions, kernel: IpAddr, ours: IpAddr) {
     const TO_KERNEL: usize = 20_000;
     const FROM_KERNEL: usize = 9_000;
-    let mut tun = Tun::open(&options()).unwrap();
+    let mut tun = Tun::open(options).unwrap();
     let listener = TcpListener::bind(SocketAddr::new(kernel, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let application = thread::spawn(move || {
@@ -321,10 +321,44 @@ fn segmented_packets_both_ways(kernel: IpAddr, ours: IpAddr) {
 
 #[test]
 fn segmented_ipv4_packets_pass_in_both_directions() {
-    in_namespace(|| segmented_packets_both_ways(KERNEL_V4.into(), OURS_V4.into()));
+    in_namespace(|| segmented_packets_both_ways(&options(), KERNEL_V4.into(), OURS_V4.into()));
 }
 
 #[test]
 fn segmented_ipv6_packets_pass_in_both_directions() {
-    in_namespace(|| segmented_packets_both_ways(KERNEL_V6.into(), OURS_V6.into()));
+    in_namespace(|| segmented_packets_both_ways(&options(), KERNEL_V6.into(), OURS_V6.into()));
+}
+
+fn tap() -> TunOptions {
+    TunOptions { name: Some("lastack8".into()), ethernet: true, ..options() }
+}
+
+#[test]
+fn kernel_finds_whoever_it_asks_for_on_a_tap_and_talks_to_it() {
+    in_namespace(|| {
+        for offloads in [true, false] {
+            let mut queues = [Tun::open(&TunOptions { offloads, ..tap() }).unwrap()];
+            question_and_answer(&mut queues);
+            assert_eq!(queues[0].stats(), Default::default());
+        }
+    });
+}
+
+#[test]
+fn segmented_packets_pass_a_tap_in_both_directions() {
+    in_namespace(|| segmented_packets_both_ways(&tap(), KERNEL_V4.into(), OURS_V4.into()));
+    in_namespace(|| segmented_packets_both_ways(&tap(), KERNEL_V6.into(), OURS_V6.into()));
+}
+
+#[test]
+fn tap_that_is_there_is_not_taken_for_a_tun() {
+    in_namespace(|| {
+        let made =
+            tun_rs::DeviceBuilder::new().name("lastack8").layer(tun_rs::Layer::L2).build_sync().unwrap();
+        made.persist().unwrap();
+        drop(made);
+        let error = Tun::open(&TunOptions { ethernet: false, ..tap() }).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+        question_and_answer(&mut [Tun::open(&tap()).unwrap()]);
+    });
 }

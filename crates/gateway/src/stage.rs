@@ -4,16 +4,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-#[cfg(unix)]
-use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use lastack::device::{Device, Fill, Sink, Waker};
 use lastack_wire::ip::protocol;
 use lastack_wire::tcp::Flags;
-use lastack_wire::{Capabilities, ChecksumState, PacketMeta, ip, tcp};
+use lastack_wire::{ChecksumState, PacketMeta, ip, tcp};
 use tokio::sync::mpsc;
 
 use crate::addresses::{GATEWAY_V6, Network};
@@ -284,9 +281,7 @@ impl<D: Device> Stage<D> {
 }
 
 impl<D: Device> Device for Stage<D> {
-    fn capabilities(&self) -> Capabilities {
-        self.device.capabilities()
-    }
+    lastack::device::pass_on!(device);
 
     fn receive(&mut self, max: usize, sink: &mut Sink<'_>) -> io::Result<usize> {
         let side = &self.side;
@@ -312,26 +307,5 @@ impl<D: Device> Device for Stage<D> {
                 }
             }
         })
-    }
-
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.device.wait(timeout)
-    }
-
-    fn waker(&self) -> Waker {
-        self.device.waker()
-    }
-
-    #[cfg(unix)]
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.device.poll_fd()
-    }
-
-    fn is_full(&self) -> bool {
-        self.device.is_full()
-    }
-
-    fn next_ready(&self) -> Option<Duration> {
-        self.device.next_ready()
     }
 }

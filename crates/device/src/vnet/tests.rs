@@ -13,7 +13,7 @@ fn header_and_meta_round_trip() {
         let verified = PacketMeta { checksum: ChecksumState::Verified, gso: None };
         for meta in [meta, plain, verified, PacketMeta::default()] {
             let encoded = encode(&meta, &mut packet).unwrap();
-            assert_eq!(decode(&encoded, &packet), Some(meta));
+            assert_eq!(decode(&encoded, 0, &packet), Some(meta));
         }
     }
 }
@@ -24,7 +24,7 @@ fn header_length_from_the_kernel_is_not_trusted() {
     let (meta, mut packet) = tcp_packet(src, dst, &header(1), &bytes(5000), 1000);
     let mut encoded = encode(&meta, &mut packet).unwrap();
     encoded[2..4].copy_from_slice(&9999u16.to_ne_bytes());
-    assert_eq!(decode(&encoded, &packet), Some(meta));
+    assert_eq!(decode(&encoded, 0, &packet), Some(meta));
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn finished_checksum_of_a_segmented_packet_is_made_partial() {
     let complete = PacketMeta { checksum: ChecksumState::Complete, gso: meta.gso };
     let encoded = encode(&complete, &mut finished).unwrap();
     assert_eq!(finished, packet);
-    assert_eq!(decode(&encoded, &packet), Some(meta));
+    assert_eq!(decode(&encoded, 0, &packet), Some(meta));
 }
 
 #[test]
@@ -52,7 +52,7 @@ proptest! {
     fn arbitrary_headers_never_panic(
         encoded: [u8; VNET_HDR], mut packet in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
-        if let Some(meta) = decode(&encoded, &packet) {
+        if let Some(meta) = decode(&encoded, 0, &packet) {
             prop_assert!(crate::split::Segments::new(&meta, &packet).is_ok());
             prop_assert!(encode(&meta, &mut packet).is_ok());
         }

@@ -117,7 +117,7 @@ fn set_up(inside: &Inside) -> io::Result<Tun> {
         ipv4: Some((program_v4, prefix_v4)),
         ipv6: program_v6.iter().map(|address| (*address, PREFIX_V6)).collect(),
         up: false,
-        offloads: true,
+        ..TunOptions::default()
     })?;
     let interface = index(INTERFACE)?;
     if program_v6.is_some() {
