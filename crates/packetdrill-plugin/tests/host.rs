@@ -127,6 +127,36 @@ fn a_run_locks_little_memory() {
 }
 
 #[test]
+fn no_thread_spins() {
+    holds("threads");
+}
+
+#[test]
+fn the_start_up_spin_moves_the_clock_by_its_looks() {
+    holds("startup");
+}
+
+#[test]
+fn congestion_control_is_the_namespaces_where_there_is_such_and_any_may_be_chosen() {
+    holds("congestion");
+}
+
+#[test]
+fn timers_do_not_have_the_machines_tick() {
+    holds("tick");
+}
+
+#[test]
+fn a_packet_without_addresses_is_dropped() {
+    holds("nowhere");
+}
+
+#[test]
+fn no_interface_is_needed() {
+    holds("bare");
+}
+
+#[test]
 fn an_unknown_flag_is_named_and_ends_the_process() {
     let Some(output) = run("flags", false) else { return };
     let told = String::from_utf8_lossy(&output.stderr);

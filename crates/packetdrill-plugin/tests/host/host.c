@@ -600,6 +600,178 @@ static void test_memory(void)
 	free_run();
 }
 
+/* The state of every thread but this one; how many there are. */
+static int threads(char states[16])
+{
+	char path[300], line[512];
+	int n = 0;
+	DIR *d = opendir("/proc/self/task");
+	CHECK(d);
+	for (struct dirent *e; (e = readdir(d));) {
+		if (e->d_name[0] == '.' || atoi(e->d_name) == (int)syscall(SYS_gettid))
+			continue;
+		snprintf(path, sizeof path, "/proc/self/task/%s/stat", e->d_name);
+		FILE *f = fopen(path, "r");
+		if (!f)
+			continue;
+		CHECK(fgets(line, sizeof line, f) && n < 16);
+		fclose(f);
+		char *state = strrchr(line, ')');
+		CHECK(state);
+		states[n++] = state[2];
+	}
+	closedir(d);
+	return n;
+}
+
+/* Real-time threads that spin would starve the machine: with the virtual clock there is none, with the real one it sleeps. */
+static void test_threads(void)
+{
+	struct peer p = peer_of(0);
+	char states[16];
+	int l, awake = 0;
+	struct timespec pause = { 0, 5000000 };
+	init(NULL);
+	accepted(&p, 4, &l);
+	CHECK(threads(states) == 0);
+	free_run();
+	init("clock=real");
+	p = peer_of(0);
+	int fd = accepted(&p, 4, &l);
+	CHECK(threads(states) == 1);
+	for (int i = 0; i < 40; i++) {
+		/* Half of the time with a timer that is due again and again. */
+		if (i == 20)
+			CHECK(p_write(fd, "x", 1) == 1);
+		nanosleep(&pause, NULL);
+		CHECK(threads(states) == 1);
+		awake += states[0] != 'S';
+	}
+	CHECK(awake < 20);
+	free_run();
+	/* It ends with its run. */
+	for (int i = 0; threads(states) > 0; i++) {
+		CHECK(i < 1000);
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* packetdrill spins for 100 ms on the system's and the plug-in's clock before it begins: the looks move a virtual clock, by
+ * a microsecond each, and events then have their places behind the last look. */
+static void test_startup(void)
+{
+	struct peer p = peer_of(0);
+	struct timeval begin, real;
+	int l, looks = 0;
+	init(NULL);
+	long long first = now_us(), last = first;
+	gettimeofday(&begin, NULL);
+	do {
+		long long now = now_us();
+		CHECK(now == last + 1);
+		last = now;
+		looks++;
+		gettimeofday(&real, NULL);
+	} while ((real.tv_sec - begin.tv_sec) * 1000000LL + real.tv_usec - begin.tv_usec < 100000);
+	CHECK(last - first == looks);
+	long long start = last + 250;
+	while (now_us() < start)
+		;
+	int fd = accepted(&p, 4, &l);
+	CHECK(p_usleep((unsigned)(start + 500000 - now_us() - 20)) == 0);
+	while (now_us() < start + 500000)
+		;
+	CHECK(p_write(fd, "x", 1) == 1);
+	struct seen s = receive(&p);
+	CHECK(s.len == 1 && s.time >= start + 500000 && s.time < start + 500010);
+	free_run();
+}
+
+/* Congestion control is what the namespace says, where lastack has it, else CUBIC; a script may choose any that lastack has,
+ * whatever the host allows its namespaces. */
+static void test_congestion(void)
+{
+	char name[16];
+	socklen_t len = sizeof name;
+	CHECK(unshare(CLONE_NEWNET) == 0);
+	/* The namespace's is the host's now, whatever that is. */
+	init(NULL);
+	int fd = p_socket(AF_INET, SOCK_STREAM);
+	CHECK(p_getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0);
+	CHECK(!strcmp(name, "cubic") || !strcmp(name, "reno"));
+	write_file("/proc/sys/net/ipv4/tcp_congestion_control", "reno");
+	fd = p_socket(AF_INET, SOCK_STREAM);
+	len = sizeof name;
+	CHECK(p_getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 && !strcmp(name, "reno"));
+	CHECK(p_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5) == 0);
+	len = sizeof name;
+	CHECK(p_getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 && !strcmp(name, "cubic"));
+	CHECK(p_setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "nothing", 7) == -1 && errno == ENOENT);
+	free_run();
+}
+
+/* The machine's HZ does not show in timers. Two runs give the same times to the microsecond. */
+static void test_tick(void)
+{
+	long long first[6];
+	for (int run = 0; run < 2; run++) {
+		struct peer p = peer_of(0);
+		int l;
+		init("sysctl=ignore");
+		int fd = accepted(&p, 4, &l);
+		CHECK(p_usleep(1237) == 0 && p_write(fd, "x", 1) == 1);
+		long long sent = receive(&p).time, before = sent;
+		for (int i = 0; i < 6; i++) {
+			struct seen s = receive(&p);
+			CHECK(s.seq == 1 && s.len == 1);
+			long long wait = s.time - before;
+			if (run == 0)
+				first[i] = wait;
+			CHECK(wait == first[i]);
+			/* Each is the one before, doubled, in a wheel of milliseconds: HZ=250 would be off by up to four. */
+			if (i > 0)
+				CHECK(llabs(wait - 2 * first[i - 1]) <= 1000);
+			before = s.time;
+		}
+		free_run();
+	}
+}
+
+/* A packet from nowhere to nowhere, as the original sends it when a socket is only bound: dropped, and nothing else is
+ * disturbed. */
+static void test_nowhere(void)
+{
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct peer p = peer_of(v6), nowhere = p;
+		struct sockaddr_storage a;
+		uint8_t packet[2000];
+		size_t len = sizeof packet;
+		long long time;
+		memset(nowhere.ours, 0, 16);
+		memset(nowhere.theirs, 0, 16);
+		init(NULL);
+		int fd = p_socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM);
+		CHECK(p_bind(fd, &a, address(&a, v6 ? 6 : 4, p.ours, 8080)) == 0);
+		inject(&nowhere, SYN, 0, 0, mss, 4, 0);
+		CHECK(p_receive(packet, &len, &time) == 0 && len == 0);
+		/* With the right addresses it is answered: nobody listens. */
+		inject(&p, SYN, 0, 0, mss, 4, 0);
+		expect(&p, RST | ACK, 0, 0, 1);
+		CHECK(p_listen(fd, 1) == 0);
+		inject(&p, SYN, 0, 0, mss, 4, 0);
+		expect(&p, SYN | ACK, 0, 0, 1);
+		free_run();
+	}
+}
+
+/* Nothing of a namespace but its settings is needed: no interface, no address, no route. */
+static void test_bare(void)
+{
+	CHECK(unshare(CLONE_NEWNET) == 0);
+	test_families();
+	test_connect();
+}
+
 static void test_flags(void)
 {
 	init("colour=red");
@@ -612,7 +784,9 @@ int main(int argc, char **argv)
 		{ "prefilled", test_prefilled }, { "silence", test_silence }, { "clock", test_clock },
 		{ "blocking", test_blocking }, { "arguments", test_arguments }, { "closed", test_closed },
 		{ "preload", test_preload }, { "sysctl", test_sysctl }, { "real", test_real },
-		{ "memory", test_memory }, { "flags", test_flags },
+		{ "memory", test_memory }, { "flags", test_flags }, { "threads", test_threads },
+		{ "startup", test_startup }, { "congestion", test_congestion }, { "tick", test_tick },
+		{ "nowhere", test_nowhere }, { "bare", test_bare },
 	};
 	CHECK(argc == 3);
 	/* As packetdrill: real-time priority where the machine allows it, all memory locked, then the plug-in. */

@@ -9,7 +9,7 @@ mod observed;
 mod settings;
 mod time;
 
-pub use settings::{IpVersion, Settings};
+pub use settings::{IpVersion, Settings, SettingsError};
 
 use crate::backend::{Backend, CommandError};
 use crate::call::{Call, Out, Outcome};
@@ -62,8 +62,13 @@ pub fn run_text<B: Backend>(
     };
     let settings = match settings {
         Ok(settings) => settings,
-        Err((0, message)) => return ended(Verdict::Broken(message)),
-        Err((line, message)) => return ended(Verdict::Broken(format!("{name}:{line}: {message}"))),
+        Err(SettingsError::Wrong { line: 0, message }) => return ended(Verdict::Broken(message)),
+        Err(SettingsError::Wrong { line, message }) => {
+            return ended(Verdict::Broken(format!("{name}:{line}: {message}")));
+        }
+        Err(SettingsError::OtherFamily(message)) => {
+            return ended(Verdict::Skipped(format!("{name}: {message}")));
+        }
     };
     let script = match Script::parse(name, text, &settings.defines) {
         Ok(script) => script,

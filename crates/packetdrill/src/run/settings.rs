@@ -88,12 +88,26 @@ const IGNORED: [&str; 17] = [
     "code_sockopt",
 ];
 
+/// Why there are no settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingsError {
+    /// An option is wrong.
+    Wrong {
+        /// Line of the script; 0 for the command line.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The script has addresses of one family and is run over the other: it is for the one alone.
+    OtherFamily(String),
+}
+
 impl Settings {
     /// Defaults, then `lines` of the script, then `command_line`: name and value, as the option lines have them.
     ///
     /// # Errors
-    /// The line (0 for the command line) and what is wrong with it.
-    pub fn new(lines: &[OptionLine], command_line: &[(String, String)]) -> Result<Self, (usize, String)> {
+    /// See [`SettingsError`].
+    pub fn new(lines: &[OptionLine], command_line: &[(String, String)]) -> Result<Self, SettingsError> {
         let given: Vec<_> = lines
             .iter()
             .map(|option| (option.line, option.name.as_str(), option.value.as_str()))
@@ -101,16 +115,20 @@ impl Settings {
             .collect();
         let mut version = IpVersion::default();
         for (line, _, value) in given.iter().filter(|(_, name, _)| *name == "ip_version") {
-            version = IpVersion::from_name(value).ok_or_else(|| {
-                (*line, format!("'{value}' is no IP version; there are ipv4, ipv6 and ipv4-mapped-ipv6"))
+            version = IpVersion::from_name(value).ok_or_else(|| SettingsError::Wrong {
+                line: *line,
+                message: format!("'{value}' is no IP version; there are ipv4, ipv6 and ipv4-mapped-ipv6"),
             })?;
         }
         let mut settings = Self::defaults(version);
         for (line, name, value) in given {
-            settings.set(name, value).map_err(|message| (line, message))?;
+            settings.set(name, value).map_err(|message| SettingsError::Wrong { line, message })?;
         }
         if settings.local_ip.is_ipv6() != version.is_v6() || settings.remote_ip.is_ipv6() != version.is_v6() {
-            return Err((0, format!("local and remote address do not fit {}", version.name())));
+            let (name, local, remote) = (version.name(), settings.local_ip, settings.remote_ip);
+            return Err(SettingsError::OtherFamily(format!(
+                "{local} and {remote} cannot be the addresses of a run over {name}"
+            )));
         }
         Ok(settings)
     }
