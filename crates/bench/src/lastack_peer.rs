@@ -241,7 +241,8 @@ impl Bulk {
                 }
             }
             self.duo.poll_client();
-            self.duo.poll_server();
+            let Duo { server, there, .. } = &mut self.duo;
+            server.receive(now, there);
             let before = got;
             loop {
                 match self.duo.server.stack.tcp_read(now, self.receiver, &mut self.sink) {

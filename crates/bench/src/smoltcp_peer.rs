@@ -235,7 +235,7 @@ impl Bulk {
                 sent += n as u64;
             }
             self.duo.client.poll(now);
-            self.duo.server.poll(now);
+            self.duo.server.receive(now);
             let before = got;
             let socket = self.duo.server.sockets.get_mut::<Socket<'_>>(self.receiver);
             while socket.can_recv() {
@@ -243,7 +243,7 @@ impl Bulk {
                 check(&self.sink[..n]);
                 got += n as u64;
             }
-            self.duo.server.poll(now);
+            self.duo.server.transmit(now);
             idle = if got == before { idle + 1 } else { 0 };
             assert!(idle < STUCK_ROUNDS, "smoltcp: no byte for ten virtual minutes at {got} of {work}");
         }
