@@ -166,8 +166,8 @@ impl Ctx {
     }
 
     /// Place of a four-tuple in the table.
-    pub(crate) fn tuple_hash(&self, tuple: &Tuple) -> u64 {
-        hash_tuple(&self.secrets.table, tuple)
+    pub(crate) fn tuple_hash(&self, tuple: &Tuple) -> u32 {
+        hash_tuple(&self.secrets.table, tuple) as u32
     }
 
     /// Initial sequence number: keyed hash of the four-tuple plus a clock of 64 ns ticks, as Linux (RFC 6528 asks for

@@ -9,7 +9,7 @@ use crate::tcp::listen::Request;
 use crate::tcp::options::Knob;
 use crate::tcp::state::State;
 use crate::tcp::tcb::{Is, Tcb, Tuple};
-use crate::tcp::time_wait::Record;
+use crate::tcp::time_wait::{Line, Record};
 use crate::wheel::Wheel;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -65,7 +65,7 @@ impl Found {
 #[derive(Clone, Copy, Debug)]
 struct Last {
     tuple: Tuple,
-    hash: u64,
+    hash: u32,
     entry: Option<u32>,
 }
 
@@ -74,8 +74,8 @@ struct Last {
 pub(crate) struct Tables {
     pub(crate) connections: Slab<Tcb>,
     pub(crate) requests: Slab<Request>,
-    pub(crate) time_wait4: Slab<Record<Ipv4Addr>>,
-    pub(crate) time_wait6: Slab<Record<Ipv6Addr>>,
+    pub(crate) time_wait4: Line<Ipv4Addr>,
+    pub(crate) time_wait6: Line<Ipv6Addr>,
     index: HashTable<u32>,
     /// The last four-tuple that was asked for: calls come in runs.
     last: Cell<Option<Last>>,
@@ -95,8 +95,8 @@ impl Tables {
         Self {
             connections: Slab::new(),
             requests: Slab::new(),
-            time_wait4: Slab::new(),
-            time_wait6: Slab::new(),
+            time_wait4: Line::new(),
+            time_wait6: Line::new(),
             index: HashTable::new(),
             last: Cell::new(None),
             bound: BTreeMap::new(),
@@ -121,13 +121,24 @@ impl Tables {
         }
     }
 
+    /// The hash under which an entry stands.
+    fn hash_at(&self, cx: &Ctx, entry: u32) -> u32 {
+        let slot = entry & SLOT_MASK;
+        let kept = match entry >> KIND_SHIFT {
+            2 => self.time_wait4.at(slot).map(Record::hash),
+            3 => self.time_wait6.at(slot).map(Record::hash),
+            _ => self.tuple_at(entry).map(|tuple| cx.tuple_hash(&tuple)),
+        };
+        kept.unwrap_or(0)
+    }
+
     /// The record of a four-tuple.
     pub(crate) fn find(&self, cx: &Ctx, tuple: &Tuple) -> Option<Found> {
         let entry = match self.last.get() {
             Some(last) if last.tuple == *tuple => last.entry,
             _ => {
                 let hash = cx.tuple_hash(tuple);
-                let entry = self.index.find(hash, |entry| self.entry_is(*entry, tuple)).copied();
+                let entry = self.index.find(spread(hash), |entry| self.entry_is(*entry, tuple)).copied();
                 self.last.set(Some(Last { tuple: *tuple, hash, entry }));
                 entry
             }
@@ -142,7 +153,7 @@ impl Tables {
     }
 
     /// The keyed hash of a four-tuple, which the last look-up may have made.
-    fn hash(&self, cx: &Ctx, tuple: &Tuple) -> u64 {
+    pub(crate) fn hash(&self, cx: &Ctx, tuple: &Tuple) -> u32 {
         match self.last.get() {
             Some(last) if last.tuple == *tuple => last.hash,
             _ => cx.tuple_hash(tuple),
@@ -161,9 +172,7 @@ impl Tables {
         let hash = self.hash(cx, tuple);
         self.last.set(Some(Last { tuple: *tuple, hash, entry: Some(found.entry()) }));
         let mut index = core::mem::take(&mut self.index);
-        index.insert_unique(hash, found.entry(), |entry| {
-            self.tuple_at(*entry).map_or(0, |tuple| cx.tuple_hash(&tuple))
-        });
+        index.insert_unique(spread(hash), found.entry(), |entry| spread(self.hash_at(cx, *entry)));
         self.index = index;
     }
 
@@ -171,7 +180,7 @@ impl Tables {
     pub(crate) fn replace(&mut self, cx: &Ctx, tuple: &Tuple, old: Found, new: Found) {
         let hash = self.hash(cx, tuple);
         let entry = old.entry();
-        match self.index.find_mut(hash, |other| *other == entry) {
+        match self.index.find_mut(spread(hash), |other| *other == entry) {
             Some(slot) => {
                 *slot = new.entry();
                 self.last.set(Some(Last { tuple: *tuple, hash, entry: Some(new.entry()) }));
@@ -183,11 +192,16 @@ impl Tables {
     /// Takes a record out. It must still be in its slab.
     pub(crate) fn unindex(&mut self, cx: &Ctx, tuple: &Tuple, found: Found) {
         let hash = self.hash(cx, tuple);
-        if self.last.get().is_some_and(|last| last.tuple == *tuple) {
+        self.unindex_hashed(hash, found);
+    }
+
+    /// As [`Tables::unindex`], with the hash of the four-tuple.
+    pub(crate) fn unindex_hashed(&mut self, hash: u32, found: Found) {
+        let entry = found.entry();
+        if self.last.get().is_some_and(|last| last.entry == Some(entry)) {
             self.last.set(None);
         }
-        let entry = found.entry();
-        if let Ok(slot) = self.index.find_entry(hash, |other| *other == entry) {
+        if let Ok(slot) = self.index.find_entry(spread(hash), |other| *other == entry) {
             slot.remove();
         }
     }
@@ -217,7 +231,7 @@ impl Tables {
             }
             equals = if score > best { 1 } else { equals + 1 };
             best = score;
-            if equals == 1 || cx.tuple_hash(tuple).is_multiple_of(equals) {
+            if equals == 1 || u64::from(cx.tuple_hash(tuple)).is_multiple_of(equals) {
                 chosen = Some(*key);
             }
         }
@@ -296,6 +310,11 @@ impl Tables {
     pub(crate) fn port_counter(&mut self, bucket: u16) -> &mut u16 {
         self.port_counters.entry(bucket).or_default()
     }
+}
+
+/// A hash for the table, which looks at the low bits and at the highest.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 fn is_wildcard(addr: IpAddr) -> bool {

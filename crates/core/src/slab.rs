@@ -181,7 +181,6 @@ impl<T> Slab<T> {
 
     /// The entry in slot `index`, whoever it belongs to.
     #[inline]
-    #[cfg(test)]
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         match self.slot_mut(index)? {
             Slot::Used { value, .. } => Some(value),

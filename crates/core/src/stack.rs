@@ -14,7 +14,7 @@ use crate::tcp::segment::{Seg, Verdict};
 use crate::tcp::set_state::set_state;
 use crate::tcp::state::{Cause, Initiator, State};
 use crate::tcp::tcb::{Is, Successor, Tcb, Tuple};
-use crate::tcp::time_wait::{Address, Record, TwAction};
+use crate::tcp::time_wait::{Record, TwAction};
 use crate::time::Instant;
 use crate::udp::{Udp, UdpEnv, UdpHandle};
 use alloc::collections::VecDeque;
@@ -262,16 +262,18 @@ impl Stack {
             return None;
         }
         cx.counters.time_wait_made += 1;
-        let wheel = &mut tables.time_wait_wheel;
+        let tcb = tables.connections.get(key)?;
+        let hash = tables.hash(cx, &tcb.tuple);
+        let (wheel, now) = (&mut tables.time_wait_wheel, cx.now);
         if tcb.tuple.is_ipv6() {
-            let key = tables.time_wait6.insert(Record::new(cx, tcb, successor)?);
+            let key = tables.time_wait6.insert(Record::new(cx, tcb, successor, hash)?);
             let found = Found::TimeWait6(key);
-            tables.time_wait6.get_mut(key)?.timer = Some(wheel.insert(successor.ends, found.to_timer()));
+            tables.time_wait6.let_end(wheel, now, key, found.to_timer(), successor.ends);
             Some(found)
         } else {
-            let key = tables.time_wait4.insert(Record::new(cx, tcb, successor)?);
+            let key = tables.time_wait4.insert(Record::new(cx, tcb, successor, hash)?);
             let found = Found::TimeWait4(key);
-            tables.time_wait4.get_mut(key)?.timer = Some(wheel.insert(successor.ends, found.to_timer()));
+            tables.time_wait4.let_end(wheel, now, key, found.to_timer(), successor.ends);
             Some(found)
         }
     }
@@ -334,48 +336,30 @@ impl Stack {
     }
 
     fn restart_time_wait(&mut self, found: Found, time: core::time::Duration) {
-        let deadline = self.cx.now + time;
-        let tables = &mut self.tables;
-        let timer = match found {
-            Found::TimeWait4(key) => tables.time_wait4.get(key).and_then(|record| record.timer),
-            Found::TimeWait6(key) => tables.time_wait6.get(key).and_then(|record| record.timer),
-            Found::Connection(_) | Found::Request(_) => None,
-        };
-        if let Some(timer) = timer {
-            tables.time_wait_wheel.reschedule(timer, deadline);
+        let (now, tables) = (self.cx.now, &mut self.tables);
+        let (wheel, timer) = (&mut tables.time_wait_wheel, found.to_timer());
+        match found {
+            Found::TimeWait4(key) => tables.time_wait4.let_end(wheel, now, key, timer, now + time),
+            Found::TimeWait6(key) => tables.time_wait6.let_end(wheel, now, key, timer, now + time),
+            Found::Connection(_) | Found::Request(_) => {}
         }
     }
 
     /// A small record ends.
     pub(crate) fn remove_time_wait(&mut self, found: Found, cause: Cause, initiator: Initiator) {
-        fn end<A: Address>(
-            cx: &mut Ctx,
-            record: &mut Record<A>,
-            cause: Cause,
-            initiator: Initiator,
-        ) -> Tuple {
-            record.leave(cx, cause, initiator);
-            record.tuple()
-        }
         let Self { cx, tables, .. } = self;
-        let tuple = match found {
-            Found::TimeWait4(key) => {
-                tables.time_wait4.get_mut(key).map(|record| end(cx, record, cause, initiator))
-            }
-            Found::TimeWait6(key) => {
-                tables.time_wait6.get_mut(key).map(|record| end(cx, record, cause, initiator))
-            }
+        let (now, wheel) = (cx.now, &mut tables.time_wait_wheel);
+        let hash = match found {
+            Found::TimeWait4(key) => tables.time_wait4.end(wheel, now, key, |record| {
+                record.leave(cx, cause, initiator);
+            }),
+            Found::TimeWait6(key) => tables.time_wait6.end(wheel, now, key, |record| {
+                record.leave(cx, cause, initiator);
+            }),
             Found::Connection(_) | Found::Request(_) => None,
         };
-        let Some(tuple) = tuple else { return };
-        tables.unindex(cx, &tuple, found);
-        let timer = match found {
-            Found::TimeWait4(key) => tables.time_wait4.remove(key).and_then(|record| record.timer),
-            Found::TimeWait6(key) => tables.time_wait6.remove(key).and_then(|record| record.timer),
-            Found::Connection(_) | Found::Request(_) => None,
-        };
-        if let Some(timer) = timer {
-            tables.time_wait_wheel.remove(timer);
+        if let Some(hash) = hash {
+            tables.unindex_hashed(hash, found);
         }
     }
 
@@ -536,7 +520,8 @@ impl Stack {
         let connections = self.cx.wheel.next_deadline();
         let requests = self.tables.request_wheel.next_deadline();
         let small = self.tables.time_wait_wheel.next_deadline();
-        earlier(earlier(connections, requests), earlier(small, self.ip.next_timeout()))
+        let line = earlier(self.tables.time_wait4.due(), self.tables.time_wait6.due());
+        earlier(earlier(connections, requests), earlier(earlier(small, line), self.ip.next_timeout()))
     }
 
     /// Lets time act: retransmissions, probes, ends of TIME_WAIT and the like.
@@ -556,24 +541,30 @@ impl Stack {
                 self.request_timer(key);
             }
         }
+        while let Some(key) = self.tables.time_wait4.first_due(now) {
+            self.time_wait_over(Found::TimeWait4(key));
+        }
+        while let Some(key) = self.tables.time_wait6.first_due(now) {
+            self.time_wait_over(Found::TimeWait6(key));
+        }
         while let Some(bits) = self.tables.time_wait_wheel.pop_expired(now) {
-            self.time_wait_timer(bits);
+            let found = Found::from_timer(bits);
+            match found {
+                Some(Found::TimeWait4(key)) => self.tables.time_wait4.timer_fired(key),
+                Some(Found::TimeWait6(key)) => self.tables.time_wait6.timer_fired(key),
+                _ => continue,
+            }
+            found.into_iter().for_each(|found| self.time_wait_over(found));
         }
         let Self { cx, ip, replies, .. } = self;
         ip.handle_timeout(cx.now, &cx.cfg, &mut cx.counters.ip, replies);
     }
 
-    fn time_wait_timer(&mut self, bits: u64) {
-        let Some(found) = Found::from_timer(bits) else { return };
+    /// The time of a small record is over.
+    fn time_wait_over(&mut self, found: Found) {
         let state = match found {
-            Found::TimeWait4(key) => self.tables.time_wait4.get_mut(key).map(|record| {
-                record.timer = None;
-                record.state()
-            }),
-            Found::TimeWait6(key) => self.tables.time_wait6.get_mut(key).map(|record| {
-                record.timer = None;
-                record.state()
-            }),
+            Found::TimeWait4(key) => self.tables.time_wait4.get(key).map(Record::state),
+            Found::TimeWait6(key) => self.tables.time_wait6.get(key).map(Record::state),
             Found::Connection(_) | Found::Request(_) => None,
         };
         let cause = match state {

@@ -11,12 +11,16 @@ use super::validate::{PAWS_24DAYS, PAWS_MSL, in_window};
 use crate::ctx::Ctx;
 use crate::event::ConnectionId;
 use crate::time::Instant;
-use crate::wheel::{TimerId, Wheel};
+use crate::wheel::Wheel;
 use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 use lastack_wire::SeqNumber;
 use lastack_wire::tcp::{Flags, Options, Repr};
+
+mod line;
+
+pub(crate) use line::{Line, Place};
 
 /// Distance from the old SND.NXT to the ISN of a connection that takes the record over: beyond any window of the old
 /// incarnation (Linux: 65,535 + 2).
@@ -86,7 +90,9 @@ pub(crate) struct Record<A> {
     rcv_wscale: u8,
     ttl: u8,
     tos: u8,
-    pub(crate) timer: Option<TimerId>,
+    /// Hash of the four-tuple.
+    hash: u32,
+    place: Place,
 }
 
 /// What a segment did to the record.
@@ -129,7 +135,7 @@ fn age(cx: &Ctx, since_ms: u32) -> Duration {
 
 impl<A: Address> Record<A> {
     /// The record that takes over from `tcb`. `None` if the families differ.
-    pub(crate) fn new(cx: &Ctx, tcb: &Tcb, successor: Successor) -> Option<Self> {
+    pub(crate) fn new(cx: &Ctx, tcb: &Tcb, successor: Successor, hash: u32) -> Option<Self> {
         debug_assert_eq!(tcb.state(), successor.state);
         let mut flags = TwFlags::empty();
         flags.set(TwFlags::TIMESTAMPS, tcb.is(Is::TIMESTAMPS));
@@ -154,7 +160,8 @@ impl<A: Address> Record<A> {
             rcv_wscale: if tcb.is(Is::SCALED) { tcb.rcv_wscale } else { 0 },
             ttl: tcb.knobs.ttl,
             tos: tcb.knobs.tos,
-            timer: None,
+            hash,
+            place: Place::None,
         })
     }
 
@@ -178,6 +185,15 @@ impl<A: Address> Record<A> {
     /// How long it has been in its state.
     pub(crate) fn age(&self, cx: &Ctx) -> Duration {
         age(cx, self.entered_ms)
+    }
+
+    pub(crate) fn hash(&self) -> u32 {
+        self.hash
+    }
+
+    /// When it goes.
+    pub(crate) fn ends(&self, now: Instant, wheel: &Wheel) -> Option<Instant> {
+        self.place.ends(now, wheel)
     }
 
     pub(crate) fn reuse_addr(&self) -> bool {
@@ -218,7 +234,8 @@ impl<A: Address> Record<A> {
             rcv_wscale,
             ttl,
             tos,
-            timer,
+            hash: _,
+            place,
         } = self;
         let now_ms = millis(now);
         (local.to_ip(), remote.to_ip(), local_port, remote_port, current).hash(h);
@@ -230,7 +247,7 @@ impl<A: Address> Record<A> {
         if flags.contains(TwFlags::OOW_SENT) {
             now_ms.wrapping_sub(*last_oow_ms).min(1000).hash(h);
         }
-        timer.and_then(|timer| wheel.deadline(timer)).map(|at| at - now).hash(h);
+        place.ends(now, wheel).map(|at| at - now).hash(h);
     }
 
     /// SEGMENT ARRIVES.

@@ -416,7 +416,7 @@ impl<A: Address> Record<A> {
         } else {
             (Wait::LateSegments, Actor::Nobody, Cause::TimeWaitExpired)
         };
-        let end = self.timer.and_then(|timer| wheel.deadline(timer));
+        let end = self.ends(cx.now, wheel);
         Why {
             id: self.id(),
             local: tuple.local_addr(),
