@@ -41,6 +41,8 @@ pub struct Counts {
     pub udp: usize,
     /// Bytes of socket buffers in use.
     pub buffer_bytes: usize,
+    /// How often so far a buffer got no memory because of [`Config::memory_limit`].
+    pub buffer_refusals: u64,
 }
 
 /// A TCP/IP stack. See the crate's documentation for the contract.
@@ -106,6 +108,7 @@ impl Stack {
             time_wait: self.tables.time_wait_len(),
             udp: self.udp.count(),
             buffer_bytes: self.cx.pool.allocated(),
+            buffer_refusals: self.cx.pool.refused(),
         }
     }
 

@@ -42,6 +42,8 @@ pub struct UdpMeta {
     pub from: SocketAddr,
     /// Where it was sent: with a wildcard or any-port socket, the address to answer from.
     pub to: SocketAddr,
+    /// It came in one packet that no router may cut: IPv4 with DF, or IPv6 without a fragment header.
+    pub dont_fragment: bool,
 }
 
 /// Counters of UDP over both IP versions. The name in parentheses is that of Linux's `/proc/net/snmp` counter.
@@ -83,6 +85,7 @@ pub(crate) struct UdpEnv<'s> {
 struct Inbound {
     from: SocketAddr,
     to: SocketAddr,
+    dont_fragment: bool,
     data: Vec<u8>,
 }
 
@@ -409,7 +412,10 @@ impl Udp {
     ) {
         counters.out_datagrams += 1;
         match self.lookup(to, from) {
-            Some(key) => self.enqueue(cfg, counters, key, from, to, data, sink),
+            Some(key) => {
+                let inbound = Inbound { from, to, dont_fragment: false, data: data.to_vec() };
+                self.enqueue(cfg, counters, key, inbound, sink);
+            }
             None => {
                 counters.no_ports += 1;
                 if self.sockets.get(h.0).is_some_and(|socket| socket.remote == Some(to)) {
@@ -428,12 +434,13 @@ impl Udp {
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
-        let Inbound { from, to, data } = socket.inbound.pop_front().ok_or(Error::WouldBlock)?;
+        let Inbound { from, to, dont_fragment, data } =
+            socket.inbound.pop_front().ok_or(Error::WouldBlock)?;
         socket.inbound_charge = socket.inbound_charge.saturating_sub(data.len() + DATAGRAM_OVERHEAD);
         for (place, byte) in buf.iter_mut().zip(&data) {
             *place = *byte;
         }
-        Ok(UdpMeta { len: data.len(), from, to })
+        Ok(UdpMeta { len: data.len(), from, to, dont_fragment })
     }
 
     /// What the socket is ready for: IN with a datagram or error, OUT with room in the send queue, ERR with a stored
@@ -492,7 +499,9 @@ impl Udp {
         }
         let (from, to) = (SocketAddr::new(src, header.src_port), SocketAddr::new(dst, header.dst_port));
         if let Some(key) = self.lookup(to, from) {
-            self.enqueue(env.cfg, env.counters, key, from, to, header.payload, sink);
+            let dont_fragment = datagram.dont_fragment();
+            let inbound = Inbound { from, to, dont_fragment, data: header.payload.to_vec() };
+            self.enqueue(env.cfg, env.counters, key, inbound, sink);
             return;
         }
         env.counters.no_ports += 1;
@@ -513,19 +522,16 @@ impl Udp {
         })
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a datagram and where it goes")]
     fn enqueue(
         &mut self,
         cfg: &Config,
         counters: &mut UdpCounters,
         key: Key,
-        from: SocketAddr,
-        to: SocketAddr,
-        data: &[u8],
+        inbound: Inbound,
         sink: Sink<'_>,
     ) {
         let Some(socket) = self.sockets.get_mut(key) else { return };
-        let charge = data.len() + DATAGRAM_OVERHEAD;
+        let charge = inbound.data.len() + DATAGRAM_OVERHEAD;
         // One datagram always fits, however small the limit.
         if !socket.inbound.is_empty() && socket.inbound_charge + charge > cfg.udp_recv_buffer {
             counters.in_errors += 1;
@@ -534,7 +540,7 @@ impl Udp {
         }
         counters.in_datagrams += 1;
         socket.inbound_charge += charge;
-        socket.inbound.push_back(Inbound { from, to, data: data.to_vec() });
+        socket.inbound.push_back(inbound);
         sink(UdpHandle(key), Ready::IN);
     }
 

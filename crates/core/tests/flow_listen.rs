@@ -474,3 +474,18 @@ fn an_any_port_listener_takes_every_address_and_port_that_nobody_listens_on() {
     rig.inject(seg("SYN", -1, 0));
     rig.expect("RST,ACK #0(0) ack 0");
 }
+
+#[test]
+fn connections_of_a_listener_are_numbered_without_gaps() {
+    let mut pair = Pair::new(&Config::default(), ms(5));
+    let (_, listener, first) = pair.connected_with_listener();
+    let mut connect = || {
+        let client = pair.a.tcp_socket();
+        pair.a.tcp_connect(pair.now, client, Pair::addr(Side::B, 80)).unwrap();
+        pair.run(ms(50));
+        pair.b.tcp_accept(listener).unwrap()
+    };
+    let handles = [first, connect(), connect()];
+    // The listener itself has the first number.
+    assert_eq!(handles.map(|h| pair.b.tcp_connection(h).unwrap().0), [2, 3, 4]);
+}

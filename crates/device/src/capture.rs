@@ -10,6 +10,7 @@ use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPa
 use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
+use pcap_file::pcapng::blocks::systemd_journal_export::SystemdJournalExportBlock;
 use pcap_file::{DataLink, PcapError};
 
 use crate::clock::Clock;
@@ -83,6 +84,28 @@ impl<W: Write> PcapngWriter<W> {
             data: Cow::Borrowed(packet),
             options,
         };
+        self.inner.write_pcapng_block(block).map_err(io_error)?;
+        Ok(())
+    }
+
+    /// Writes a line of text between the packets, for things that no packet says: a journal entry with the fields
+    /// `MESSAGE` and `SYSLOG_IDENTIFIER` (`source`), which Wireshark lists among the packets at its time and finds as
+    /// `systemd_journal.message`; other readers pass it over. Line breaks in both become spaces. `time_ns` as with
+    /// [`write`](Self::write).
+    ///
+    /// # Errors
+    /// Those of the writer. The file may end in the middle of a block after that.
+    pub fn note(&mut self, time_ns: u64, source: &str, text: &str) -> io::Result<()> {
+        /// `LOG_INFO` (syslog(3)).
+        const PRIORITY: u8 = 6;
+        let line = |text: &str| text.replace(['\n', '\r', '\0'], " ");
+        let entry = format!(
+            "__REALTIME_TIMESTAMP={}\nPRIORITY={PRIORITY}\nSYSLOG_IDENTIFIER={}\nMESSAGE={}\n",
+            time_ns / 1000,
+            line(source),
+            line(text)
+        );
+        let block = SystemdJournalExportBlock { journal_entry: Cow::Owned(entry.into_bytes()) };
         self.inner.write_pcapng_block(block).map_err(io_error)?;
         Ok(())
     }

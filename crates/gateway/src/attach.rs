@@ -15,6 +15,7 @@ use crate::channel::{Channel, Message};
 use crate::namespace::existing::{self, Given, Place};
 use crate::namespace::missing;
 use crate::options::{AttachOptions, AttachTarget, GatewayOptions};
+use crate::owner::NamespaceId;
 use crate::program::STATUS_FAILED;
 use crate::resolv;
 use crate::session::{Session, check_interface, check_mtu, fit, open_capture, raise_open_files};
@@ -77,6 +78,7 @@ fn attach_to(options: AttachOptions) -> Result<(), String> {
         limits: fit(options.limits, open_files.1),
         trace: options.trace,
         records: options.summary.is_some(),
+        namespace: NamespaceId::of(&place.network).ok(),
         ..GatewayOptions::new(addresses)
     };
     let (ended, alive) = pipe().map_err(|error| fail("make a pipe", error))?;

@@ -20,7 +20,9 @@ use crate::addresses::{AddressMap, GATEWAY_V6, Network, PREFIX_V6};
 use crate::faults::Faults;
 use crate::options::{GatewayOptions, Limits};
 use crate::outgoing::Outgoing;
+use crate::owner::Owners;
 use crate::publish::Listening;
+use crate::seeing::Notes;
 use crate::stage::{Side, Stage};
 use crate::summary::{Ledger, Report, count};
 use crate::trace::{Trace, Warning, say, transition};
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) activity: Arc<Activity>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) trace: Trace,
+    pub(crate) notes: Option<Notes>,
+    pub(crate) owners: Option<Owners>,
     pub(crate) connections_full: Warning,
     pub(crate) shortage: Warning,
     pub(crate) no_ping: Warning,
@@ -86,6 +90,8 @@ impl Gateway {
             faults,
             seed,
             impairment,
+            namespace,
+            notes,
         } = options;
         let device = impair(device, seed, impairment);
         let (device, side, echoes) = Stage::new(device, &addresses.network);
@@ -103,14 +109,17 @@ impl Gateway {
             let ledger = Arc::clone(&ledger);
             host.trace(move |event| ledger.transition(event));
         }
+        let watched = records || trace.is_on() || notes.is_some();
         // Dual stack: both families.
         let tcp = tcp::listen(&host, (Ipv6Addr::UNSPECIFIED, 0).into(), limits.max_pending)?;
         let udp = UdpSocket::bind_any_port(&host, Ipv6Addr::UNSPECIFIED.into())?;
         let shared = Shared {
             slots: Arc::new(Semaphore::new(limits.max_connections)),
             activity: Arc::default(),
+            owners: if watched { namespace.map(Owners::start).transpose()? } else { None },
             ledger,
             trace,
+            notes,
             connections_full: Warning::new(),
             shortage: Warning::new(),
             no_ping: Warning::new(),
@@ -173,6 +182,7 @@ impl Gateway {
         drop(leave);
         while tasks.join_next().await.is_some() {}
         let closed = shared.host.close_async(Duration::ZERO).await;
+        shared.settle_openers().await;
         match failure {
             Some(error) => Err(closed.failure.map_or(error, io::Error::other)),
             None => Ok(shared.ledger.take()),

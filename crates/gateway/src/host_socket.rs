@@ -17,9 +17,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::activity::Share;
-use crate::program_stream::Tally;
 use crate::sys;
-use crate::tcp::Bytes;
+use crate::tally::Tally;
 
 /// First and longest pause between two looks at the send queue: the kernel tells nobody when it is empty.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
@@ -42,13 +41,12 @@ pub(crate) struct HostSocket {
     read_ended: bool,
     write_ended: bool,
     share: Share,
-    bytes: Arc<Bytes>,
     tally: Arc<Tally>,
 }
 
 impl HostSocket {
     /// Wraps a connected socket.
-    pub(crate) fn new(socket: TcpStream, share: Share, bytes: Arc<Bytes>) -> Self {
+    pub(crate) fn new(socket: TcpStream, share: Share, tally: Arc<Tally>) -> Self {
         Self {
             socket: Some(Arc::new(socket)),
             watch: None,
@@ -57,14 +55,8 @@ impl HostSocket {
             read_ended: false,
             write_ended: false,
             share,
-            bytes,
-            tally: Arc::default(),
+            tally,
         }
-    }
-
-    /// What is known of the connection, shared with its other side.
-    pub(crate) fn tally(&self) -> Arc<Tally> {
-        Arc::clone(&self.tally)
     }
 
     /// The socket, for those who look at it; gone once aborted.
@@ -129,7 +121,7 @@ impl AsyncRead for HostSocket {
                     });
                 }
                 Ok(len) => {
-                    self.bytes.read.fetch_add(len as u64, Ordering::Relaxed);
+                    self.tally.read.fetch_add(len as u64, Ordering::Relaxed);
                     buf.advance(len);
                     return Poll::Ready(Ok(()));
                 }
@@ -154,7 +146,7 @@ impl AsyncWrite for HostSocket {
             match socket.try_write(buf) {
                 Ok(len) => {
                     self.share.wrote(len);
-                    self.bytes.written.fetch_add(len as u64, Ordering::Relaxed);
+                    self.tally.written.fetch_add(len as u64, Ordering::Relaxed);
                     return Poll::Ready(Ok(len));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -186,6 +178,7 @@ impl RelayStream for HostSocket {
     fn abort(&mut self) {
         self.watch = None;
         let Some(socket) = self.socket.take() else { return };
+        self.tally.let_go_outside(&socket, self.write_ended);
         if !self.share.may_leave() {
             // It fails on a socket that is closed already; then there is nobody to tell.
             let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
@@ -248,6 +241,8 @@ impl Drop for HostSocket {
         let ended = self.read_ended && self.write_ended;
         if !ended && self.failed.is_none() {
             self.abort();
+        } else if let Some(socket) = &self.socket {
+            self.tally.let_go_outside(socket, self.write_ended);
         }
     }
 }

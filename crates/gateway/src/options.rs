@@ -11,7 +11,9 @@ use crate::addresses::AddressMap;
 use crate::faults::FaultRule;
 use crate::namespace::INTERFACE;
 use crate::outgoing::Outgoing;
+use crate::owner::NamespaceId;
 use crate::publish::Publish;
+use crate::seeing::Notes;
 use crate::upstream::Upstream;
 
 /// Smallest and largest MTU of the program's interface, in bytes.
@@ -77,6 +79,10 @@ pub struct GatewayOptions {
     pub seed: u64,
     /// What is done to all packets, each way.
     pub impairment: Impairment,
+    /// Where the programs are, so that who opened a connection can be looked up. `None`: it stays unknown.
+    pub namespace: Option<NamespaceId>,
+    /// Where lines about connections go, beside the trace.
+    pub notes: Option<Notes>,
 }
 
 impl GatewayOptions {
@@ -93,6 +99,8 @@ impl GatewayOptions {
             faults: Vec::new(),
             seed: 0,
             impairment: Impairment::default(),
+            namespace: None,
+            notes: None,
         }
     }
 }

@@ -3,32 +3,24 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use lastack::RelayStream;
 use lastack::tokio::TcpStream;
-use lastack::{Ending, RelayStream, TcpInfo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use crate::faults::Plan;
 use crate::silence::Silence;
 use crate::stage::{Line, Treatment};
+use crate::tally::Tally;
 
 /// How long a connection whose server's FIN was swallowed stays after the program's own: as long as Linux keeps
 /// FIN_WAIT_2 for nobody (`tcp_fin_timeout`).
 const SWALLOWED: Duration = Duration::from_secs(60);
-
-/// What is known of both sides of a connection.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    /// Of the connection inside, when it was let go.
-    pub(crate) inside: Mutex<Option<(Option<TcpInfo>, Option<Ending>)>>,
-    /// What ended the host's connection, as an errno; 0: nothing yet.
-    pub(crate) host_error: AtomicI32,
-}
 
 /// The line of a connection, which outlives the stream where the program is to hear nothing more.
 pub(crate) type SharedLine = Arc<Mutex<Line>>;
@@ -53,7 +45,13 @@ pub(crate) struct ProgramStream {
 }
 
 impl ProgramStream {
-    pub(crate) fn new(stream: TcpStream, plan: Plan, line: SharedLine, silence: Silence) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        plan: Plan,
+        line: SharedLine,
+        silence: Silence,
+        tally: Arc<Tally>,
+    ) -> Self {
         if plan.zero_window.is_some() {
             line.lock().unwrap_or_else(PoisonError::into_inner).set(Treatment::Watched, true);
         }
@@ -62,7 +60,7 @@ impl ProgramStream {
             plan,
             line,
             silence,
-            tally: Arc::default(),
+            tally,
             taken: 0,
             given: 0,
             ended: false,
@@ -71,11 +69,6 @@ impl ProgramStream {
             timer: None,
             over: None,
         }
-    }
-
-    pub(crate) fn with_tally(mut self, tally: Arc<Tally>) -> Self {
-        self.tally = tally;
-        self
     }
 
     fn line(&self) -> std::sync::MutexGuard<'_, Line> {
@@ -171,9 +164,8 @@ impl ProgramStream {
 
     /// Notes what is known of the connection.
     fn note(&self) {
-        let mut known = self.tally.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_none() {
-            *known = Some((self.stream.info().ok(), self.stream.close_report()));
+        if self.tally.is_watched() {
+            self.tally.let_go_inside(self.stream.info().ok(), self.stream.close_report());
         }
     }
 
@@ -205,6 +197,7 @@ impl AsyncRead for ProgramStream {
         let len = part.filled().len();
         buf.advance(len);
         self.taken += len as u64;
+        self.tally.taken.fetch_add(len as u64, Ordering::Relaxed);
         self.ended |= len == 0 && room > 0;
         Poll::Ready(Ok(()))
     }
@@ -224,6 +217,7 @@ impl AsyncWrite for ProgramStream {
         };
         let len = ready!(Pin::new(&mut self.stream).poll_write(cx, part))?;
         self.given += len as u64;
+        self.tally.given.fetch_add(len as u64, Ordering::Relaxed);
         Poll::Ready(Ok(len))
     }
 

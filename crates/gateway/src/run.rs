@@ -80,6 +80,8 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
         faults: options.faults,
         seed: options.seed,
         impairment: options.impairment,
+        namespace: launcher.namespace(),
+        notes: None,
     };
     let session = Session::start(tun, capture, gateway_options, ports, options.summary, None)
         .map_err(|error| fail("start the gateway", error))?;

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::gateway::Gateway;
 use crate::options::{GatewayOptions, Limits, MTU_RANGE, SummaryFormat};
 use crate::publish::Listening;
+use crate::seeing::Notes;
 use crate::summary::Report;
 use crate::trace::say;
 
@@ -84,6 +85,17 @@ fn workers() -> usize {
     (processors / 2).clamp(1, MAX_WORKERS)
 }
 
+/// Lines about connections, between the packets of a capture.
+fn notes(capture: CaptureFile) -> Notes {
+    let clock = clock::wall();
+    Notes::new(move |line| {
+        let mut writer = capture.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = u64::try_from(clock().as_nanos()).unwrap_or(u64::MAX);
+        // A disk that is full ends the capture, as it does with packets.
+        let _ = writer.note(time, "lastack", line);
+    })
+}
+
 /// A running gateway.
 pub(crate) struct Session {
     gateway: JoinHandle<io::Result<Report>>,
@@ -97,7 +109,7 @@ impl Session {
     pub(crate) fn start(
         tun: Tun,
         capture: Option<CaptureFile>,
-        options: GatewayOptions,
+        mut options: GatewayOptions,
         ports: Vec<Listening>,
         summary: Option<SummaryFormat>,
         alive: Option<OwnedFd>,
@@ -106,6 +118,7 @@ impl Session {
             Some(writer) => Box::new(Capture::new(tun, Arc::clone(writer), clock::wall())),
             None => Box::new(tun),
         };
+        options.notes = capture.clone().map(notes);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers())
             .thread_name("lastack-relay")

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lastack::{Ending, Initiator, TransitionEvent};
 use serde::Serialize;
 
+use crate::owner::Owner;
+use crate::seeing::Opener;
 use crate::trace::number;
 
 /// Whose doing something was.
@@ -58,8 +60,10 @@ pub enum End {
 pub struct ConnectionRecord {
     /// Its number, as in the trace; 0 if there was none inside.
     pub number: u32,
-    /// Who opened it.
+    /// From which side it was opened.
     pub direction: Direction,
+    /// The program inside that opened it, where that could be found out.
+    pub opened_by: Option<Owner>,
     /// The address of who opened it.
     pub source: SocketAddr,
     /// The destination that was named: for an inbound connection the published port.
@@ -73,6 +77,16 @@ pub struct ConnectionRecord {
     /// From the request to the end.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub duration: Duration,
+    /// Smoothed round-trip time between lastack and the program at the end, in seconds; `None` without a sample.
+    #[serde(serialize_with = "maybe_seconds")]
+    pub rtt_inside: Option<Duration>,
+    /// The same between the host and the other side; it is 0.0 on a loopback that is faster than a microsecond.
+    #[serde(serialize_with = "maybe_seconds")]
+    pub rtt_outside: Option<Duration>,
+    /// Segments that lastack sent to the program again. `None`: there was no connection inside.
+    pub retransmissions_inside: Option<u32>,
+    /// Segments that the host sent to the other side again. `None`: there was no connection of the host.
+    pub retransmissions_outside: Option<u32>,
     /// How it ended.
     pub end: End,
     /// Who ended first.
@@ -81,6 +95,11 @@ pub struct ConnectionRecord {
     pub error: Option<String>,
     /// Everything sent before a reset arrived before it.
     pub delivered: bool,
+    /// Bytes of the program that the other side's kernel had not acknowledged at the end. 0 after a graceful end: what the
+    /// host's kernel still has then it delivers.
+    pub undelivered_out: u64,
+    /// Bytes for the program that had arrived at the host and that the program's kernel had not acknowledged.
+    pub undelivered_in: u64,
     /// How the stack's connection with the program ended; `None` if there was none.
     pub inside: Option<Inside>,
 }
@@ -116,8 +135,10 @@ impl From<Ending> for Inside {
 /// One UDP flow.
 #[derive(Clone, Debug, Serialize)]
 pub struct FlowRecord {
-    /// Who sent first.
+    /// From which side the first datagram came.
     pub direction: Direction,
+    /// The program inside that sent it, where that could be found out.
+    pub opened_by: Option<Owner>,
     /// The address of who sent first.
     pub source: SocketAddr,
     /// The destination that was named: for an inbound flow the published port.
@@ -151,6 +172,16 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
+fn maybe_seconds<S: serde::Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => seconds(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 impl Report {
     /// As one JSON object, on one line.
     #[must_use]
@@ -178,7 +209,9 @@ impl fmt::Display for ConnectionRecord {
             (Direction::Inbound, _) => (" in", &self.ended_by as _),
             (Direction::Outbound, _) => ("", &self.ended_by as _),
         };
-        write!(f, "#{number} tcp{way} {source} -> {destination}: {bytes_out} B out, {bytes_in} B in, ")?;
+        write!(f, "#{number} tcp{way} {source} -> {destination}")?;
+        opened_by(f, self.direction, self.opened_by.as_ref())?;
+        write!(f, ": {bytes_out} B out, {bytes_in} B in, ")?;
         write!(f, "{:.3} s, ", duration.as_secs_f64())?;
         match end {
             End::Graceful => write!(f, "closed, {ended_by} first")?,
@@ -195,21 +228,38 @@ impl fmt::Display for ConnectionRecord {
         if !self.delivered {
             f.write_str("; not all that came before was delivered")?;
         }
+        if self.undelivered_out > 0 {
+            write!(f, "; {} B of the program left undelivered", self.undelivered_out)?;
+        }
+        if self.undelivered_in > 0 {
+            write!(f, "; {} B for the program left undelivered", self.undelivered_in)?;
+        }
+        if let (Some(inside), Some(outside)) = (self.retransmissions_inside, self.retransmissions_outside)
+            && inside + outside > 0
+        {
+            write!(f, "; retransmitted {inside} inside, {outside} outside")?;
+        }
+        if let (Some(inside), Some(outside)) = (self.rtt_inside, self.rtt_outside) {
+            let millis = |rtt: Duration| rtt.as_secs_f64() * 1000.0;
+            write!(f, "; RTT {:.1} ms inside, {:.1} ms outside", millis(inside), millis(outside))?;
+        }
         self.inside.as_ref().map_or(Ok(()), |inside| write!(f, "{inside}"))
+    }
+}
+
+/// A client of a published port is a program of the host or of another machine: its address is its name.
+fn opened_by(f: &mut fmt::Formatter<'_>, direction: Direction, owner: Option<&Owner>) -> fmt::Result {
+    match (direction, owner) {
+        (Direction::Inbound, _) => Ok(()),
+        (Direction::Outbound, Some(owner)) => write!(f, " by {owner}"),
+        (Direction::Outbound, None) => f.write_str(" by an unknown program"),
     }
 }
 
 /// What the line of the connection does not say yet.
 impl fmt::Display for Inside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "; inside {} ({})", self.how, self.cause)?;
-        if self.unacked > 0 {
-            write!(f, ", {} B not acknowledged by the program", self.unacked)?;
-        }
-        if self.unread > 0 {
-            write!(f, ", {} B of the program not passed on", self.unread)?;
-        }
-        Ok(())
+        write!(f, "; inside {} ({})", self.how, self.cause)
     }
 }
 
@@ -218,13 +268,15 @@ impl fmt::Display for FlowRecord {
         let Self { source, destination, datagrams_out, bytes_out, datagrams_in, bytes_in, refused, .. } =
             self;
         let way = if self.direction == Direction::Inbound { " in" } else { "" };
+        write!(f, "udp{way} {source} -> {destination}")?;
+        opened_by(f, self.direction, self.opened_by.as_ref())?;
         write!(
             f,
-            "udp{way} {source} -> {destination}: {datagrams_out} datagrams ({bytes_out} B) out, \
-             {datagrams_in} ({bytes_in} B) in"
+            ": {} ({bytes_out} B) out, {datagrams_in} ({bytes_in} B) in",
+            many(*datagrams_out, "datagram")
         )?;
         if *refused > 0 {
-            write!(f, ", {refused} times refused")?;
+            write!(f, ", {}", many(*refused, "refusal"))?;
         }
         Ok(())
     }
@@ -249,6 +301,10 @@ impl fmt::Display for Report {
 
 /// "1 thing", "2 things".
 pub(crate) fn count(number: usize, thing: &str) -> String {
+    many(number as u64, thing)
+}
+
+fn many(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -256,6 +312,8 @@ pub(crate) fn count(number: usize, thing: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     report: Mutex<Report>,
+    /// Who opened the connections and flows of the report, in the same order: that may be known after they have ended.
+    openers: Mutex<(Vec<Opener>, Vec<Opener>)>,
     /// How the stack's connections ended, by their numbers: that may be after their records are made.
     endings: Mutex<BTreeMap<u32, Inside>>,
     /// Records at the most; 0 keeps none and counts none.
@@ -264,27 +322,38 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(crate) fn new(room: usize) -> Self {
-        Self { report: Mutex::default(), endings: Mutex::default(), room }
+        Self { report: Mutex::default(), openers: Mutex::default(), endings: Mutex::default(), room }
     }
 
-    fn with(&self, add: impl FnOnce(&mut Report)) {
+    /// Records are kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.room > 0
+    }
+
+    fn with(&self, add: impl FnOnce(&mut Report, &mut (Vec<Opener>, Vec<Opener>))) {
         if self.room == 0 {
             return;
         }
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = lock(&self.report);
         if report.connections.len() + report.udp_flows.len() < self.room {
-            add(&mut report);
+            add(&mut report, &mut lock(&self.openers));
         } else {
             report.not_listed += 1;
         }
     }
 
-    pub(crate) fn connection(&self, record: ConnectionRecord) {
-        self.with(|report| report.connections.push(record));
+    pub(crate) fn connection(&self, record: ConnectionRecord, opener: &Opener) {
+        self.with(|report, openers| {
+            report.connections.push(record);
+            openers.0.push(opener.clone());
+        });
     }
 
-    pub(crate) fn flow(&self, record: FlowRecord) {
-        self.with(|report| report.udp_flows.push(record));
+    pub(crate) fn flow(&self, record: FlowRecord, opener: &Opener) {
+        self.with(|report, openers| {
+            report.udp_flows.push(record);
+            openers.1.push(opener.clone());
+        });
     }
 
     /// Follows the stack's transitions.
@@ -295,20 +364,34 @@ impl Ledger {
         if number == 0 {
             return;
         }
-        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut endings = lock(&self.endings);
         if endings.len() < self.room {
             endings.insert(number, ending.into());
         }
     }
 
     pub(crate) fn take(&self) -> Report {
-        let mut report = std::mem::take(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
-        for connection in &mut report.connections {
-            connection.inside = endings.remove(&connection.number);
+        let mut report = std::mem::take(&mut *lock(&self.report));
+        let openers = std::mem::take(&mut *lock(&self.openers));
+        let mut endings = lock(&self.endings);
+        for (connection, opener) in report.connections.iter_mut().zip(&openers.0) {
+            connection.opened_by = connection.opened_by.take().or_else(|| opener.get().cloned());
+            if let Some(inside) = endings.remove(&connection.number) {
+                if connection.end == End::Graceful {
+                    connection.undelivered_in = inside.unacked.into();
+                }
+                connection.inside = Some(inside);
+            }
+        }
+        for (flow, opener) in report.udp_flows.iter_mut().zip(&openers.1) {
+            flow.opened_by = flow.opened_by.take().or_else(|| opener.get().cloned());
         }
         report
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -319,16 +402,23 @@ mod tests {
         ConnectionRecord {
             number,
             direction: Direction::Outbound,
+            opened_by: None,
             source: "10.0.2.15:40000".parse().unwrap(),
             destination: "10.0.2.2:80".parse().unwrap(),
             target: Some("127.0.0.1:80".parse().unwrap()),
             bytes_out: 3,
             bytes_in: 4,
             duration: Duration::from_millis(1500),
+            rtt_inside: Some(Duration::from_micros(80)),
+            rtt_outside: Some(Duration::from_millis(20)),
+            retransmissions_inside: Some(0),
+            retransmissions_outside: Some(3),
             end: End::Reset,
             ended_by: Party::Host,
             error: Some("connection reset".to_owned()),
             delivered: false,
+            undelivered_out: 5,
+            undelivered_in: 7,
             inside: None,
         }
     }
@@ -336,7 +426,7 @@ mod tests {
     #[test]
     fn records_beyond_the_limit_are_counted_only() {
         let ledger = Ledger::new(2);
-        (0..5).for_each(|number| ledger.connection(record(number)));
+        (0..5).for_each(|number| ledger.connection(record(number), &Opener::default()));
         let report = ledger.take();
         assert_eq!((report.connections.len(), report.not_listed), (2, 3));
     }
@@ -365,8 +455,9 @@ mod tests {
     fn text_says_who_ended_it_and_what_was_lost() {
         assert_eq!(
             record(7).to_string(),
-            "#7 tcp 10.0.2.15:40000 -> 10.0.2.2:80: 3 B out, 4 B in, 1.500 s, reset by the server \
-             (connection reset); not all that came before was delivered"
+            "#7 tcp 10.0.2.15:40000 -> 10.0.2.2:80 by an unknown program: 3 B out, 4 B in, 1.500 s, reset by the server \
+             (connection reset); not all that came before was delivered; 5 B of the program left undelivered; \
+             7 B for the program left undelivered; retransmitted 0 inside, 3 outside; RTT 0.1 ms inside, 20.0 ms outside"
         );
     }
 
@@ -382,7 +473,7 @@ mod tests {
         };
         let record = ConnectionRecord { inside: Some(ending.into()), ..record(7) };
         let text = record.to_string();
-        let end = "; inside reset (RST received), 5 B not acknowledged by the program, 2 B of the program not passed on";
+        let end = "; inside reset (RST received)";
         assert!(text.ends_with(end), "{text}");
         let report = Report { connections: vec![record], ..Report::default() };
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();

@@ -96,8 +96,13 @@ pub(crate) fn watch_children() -> io::Result<()> {
     if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Retransmission time-outs in a row, and probes, that the peer of a TCP socket has not answered (`TCP_INFO`).
+/// Retransmission time-outs in a row, and probes, that the peer of a TCP socket has not answered.
 pub(crate) fn unanswered(socket: BorrowedFd<'_>) -> io::Result<(u8, u8)> {
+    tcp_info(socket).map(|info| (info.tcpi_backoff, info.tcpi_probes))
+}
+
+/// What the kernel knows of a TCP socket (`TCP_INFO`, tcp(7)); what an older kernel does not know is 0.
+pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
     // SAFETY: tcp_info has only integers, for which zero is a value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut len = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
@@ -111,5 +116,5 @@ pub(crate) fn unanswered(socket: BorrowedFd<'_>) -> io::Result<(u8, u8)> {
             &raw mut len,
         )
     };
-    if status < 0 { Err(io::Error::last_os_error()) } else { Ok((info.tcpi_backoff, info.tcpi_probes)) }
+    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,9 +18,12 @@ use crate::faults::Plan;
 use crate::gateway::{Leave, Shared};
 use crate::host_socket::HostSocket;
 use crate::program_stream::{ProgramStream, SharedLine};
+use crate::publish::Protocol;
+use crate::seeing::Opener;
 use crate::silence::Silence;
 use crate::stage::{Line, Treatment};
-use crate::summary::{ConnectionRecord, Direction, End, Party};
+use crate::summary::{ConnectionRecord, Direction, End, Inside, Party};
+use crate::tally::{Leg, Tally};
 use crate::trace::number;
 use crate::upstream::{Upstream, is_proxy_error};
 
@@ -88,15 +90,8 @@ pub(crate) struct Flow {
     pub(crate) target: Option<SocketAddr>,
     begun: Instant,
     pub(crate) outcome: Option<Outcome>,
-    /// Bytes passed on so far, for a connection that is cut.
-    pub(crate) bytes: Arc<Bytes>,
-}
-
-/// Bytes that passed a host socket.
-#[derive(Debug, Default)]
-pub(crate) struct Bytes {
-    pub(crate) written: AtomicU64,
-    pub(crate) read: AtomicU64,
+    pub(crate) tally: Arc<Tally>,
+    owner: Opener,
 }
 
 pub(crate) struct Outcome {
@@ -104,12 +99,11 @@ pub(crate) struct Outcome {
     ended_by: Party,
     error: Option<String>,
     delivered: bool,
-    bytes: Option<(u64, u64)>,
 }
 
 impl Outcome {
     pub(crate) fn new(end: End, ended_by: Party, error: Option<String>) -> Self {
-        Self { end, ended_by, error, delivered: true, bytes: None }
+        Self { end, ended_by, error, delivered: true }
     }
 }
 
@@ -118,6 +112,7 @@ impl Flow {
         let addresses = (pending.remote(), pending.local());
         let mut flow = Self::begin(shared, Direction::Outbound, addresses);
         flow.id = pending.id();
+        flow.owner = shared.opener(Protocol::Tcp, flow.id, addresses);
         flow
     }
 
@@ -136,7 +131,8 @@ impl Flow {
             target: None,
             begun: Instant::now(),
             outcome: None,
-            bytes: Arc::default(),
+            tally: Arc::new(Tally::new(shared.is_watched())),
+            owner: Opener::default(),
         }
     }
 
@@ -151,8 +147,12 @@ impl Flow {
                 self.target = Some(target);
                 self.connect(pending, target, &Upstream::Direct).await
             }
-            Target::Refused => refuse(pending, Refusal::Reset, Party::Gateway, None),
+            Target::Refused => {
+                self.owner.settle().await;
+                refuse(pending, Refusal::Reset, Party::Gateway, None)
+            }
             Target::Martian => {
+                self.owner.settle().await;
                 let how = Refusal::Unreachable(IcmpUnreach::Host);
                 let why = "the host's own addresses are reached at the gateway's";
                 refuse(pending, how, Party::Gateway, Some(why.to_owned()))
@@ -165,6 +165,7 @@ impl Flow {
         let plan = self.shared.faults.plan(self.destination);
         if let Some(rule) = &plan.refuse {
             rule.fire();
+            self.owner.settle().await;
             return refuse(pending, Refusal::Reset, Party::Gateway, Some("a rule".to_owned()));
         }
         let share = Share::new(&self.shared.activity);
@@ -177,8 +178,9 @@ impl Flow {
                 return Outcome::new(End::Unanswered, Party::Host, Some(why.to_owned()));
             }
         };
+        self.owner.settle().await;
         let socket = match dialled {
-            Ok(socket) => HostSocket::new(socket, share, Arc::clone(&self.bytes)),
+            Ok(socket) => HostSocket::new(socket, share, Arc::clone(&self.tally)),
             Err(error) => return self.not_connected(pending, &error).await,
         };
         self.trace("connected");
@@ -220,7 +222,7 @@ impl Flow {
         let options = RelayOptions::default().reset_grace(self.shared.limits.reset_grace);
         let line = Arc::new(Mutex::new(Line::new(&self.shared.side, self.inside(&program))));
         let silence = Silence::new(host.watched());
-        let program = ProgramStream::new(program, plan, Arc::clone(&line), silence).with_tally(host.tally());
+        let program = ProgramStream::new(program, plan, Arc::clone(&line), silence, Arc::clone(&self.tally));
         let report = relay_with(program, host, &options).await;
         let outcome = Outcome::from(report);
         if let Some(error) = outcome.error.as_ref().filter(|_| outcome.ended_by == Party::Host) {
@@ -246,24 +248,40 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
+        if !self.shared.is_watched() {
+            return;
+        }
         let outcome = self.outcome.take().unwrap_or_else(|| Outcome::new(End::Cut, Party::Gateway, None));
-        let so_far = || (self.bytes.written.load(Ordering::Relaxed), self.bytes.read.load(Ordering::Relaxed));
-        let (bytes_out, bytes_in) = outcome.bytes.unwrap_or_else(so_far);
-        self.shared.ledger.connection(ConnectionRecord {
+        let (bytes_out, bytes_in) = self.tally.passed_on();
+        // What the host's kernel has after a graceful end it delivers.
+        let undelivered = if outcome.end == End::Graceful { (0, 0) } else { self.tally.undelivered() };
+        let (inside, outside) = (self.tally.inside(), self.tally.outside());
+        let rtt = |leg: &Option<Leg>| leg.as_ref().and_then(|leg| leg.rtt);
+        let retransmissions = |leg: &Option<Leg>| leg.as_ref().map(|leg| leg.retransmissions);
+        let record = ConnectionRecord {
             number: number(self.id),
             direction: self.direction,
+            opened_by: self.owner.get().cloned(),
             source: self.source,
             destination: self.destination,
             target: self.target,
             bytes_out,
             bytes_in,
             duration: self.begun.elapsed(),
+            rtt_inside: rtt(&inside),
+            rtt_outside: rtt(&outside),
+            retransmissions_inside: retransmissions(&inside),
+            retransmissions_outside: retransmissions(&outside),
             end: outcome.end,
             ended_by: outcome.ended_by,
             error: outcome.error,
             delivered: outcome.delivered,
-            inside: None,
-        });
+            undelivered_out: undelivered.0,
+            undelivered_in: undelivered.1,
+            inside: inside.and_then(|leg| leg.ending).map(Inside::from),
+        };
+        self.shared.ended(&record);
+        self.shared.ledger.connection(record, &self.owner);
     }
 }
 
@@ -313,15 +331,14 @@ impl From<RelayReport> for Outcome {
             Side::A => Party::Program,
             Side::B => Party::Host,
         };
-        let bytes = Some((report.a_to_b, report.b_to_a));
         match report.end {
-            RelayEnd::Graceful => Self { bytes, ..Self::new(End::Graceful, party(report.first), None) },
+            RelayEnd::Graceful => Self::new(End::Graceful, party(report.first), None),
             RelayEnd::Reset { by, error, delivered } => {
                 let end = if error.kind() == io::ErrorKind::TimedOut { End::TimedOut } else { End::Reset };
-                Self { bytes, delivered, ..Self::new(end, party(by), Some(error.to_string())) }
+                Self { delivered, ..Self::new(end, party(by), Some(error.to_string())) }
             }
             // A kind of end that a later relay may know.
-            other => Self { bytes, ..Self::new(End::Cut, Party::Gateway, Some(format!("{other:?}"))) },
+            other => Self::new(End::Cut, Party::Gateway, Some(format!("{other:?}"))),
         }
     }
 }

@@ -48,8 +48,13 @@ impl Trace {
         source: SocketAddr,
         what: impl fmt::Display,
     ) {
+        self.line(now, format_args!("#{} {source} host side: {what}", number(id)));
+    }
+
+    /// Something else.
+    pub(crate) fn line(self, now: lastack::Instant, what: fmt::Arguments<'_>) {
         if self.on {
-            write_line(format_args!("{} #{} {source} host side: {what}", Time(now), number(id)));
+            write_line(format_args!("{} {what}", Time(now)));
         }
     }
 }

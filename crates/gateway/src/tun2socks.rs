@@ -17,6 +17,7 @@ use crate::namespace::netlink::Netlink;
 use crate::namespace::{MIN_MTU_V6, address_ready};
 use crate::options::{GatewayOptions, Limits, SummaryFormat};
 use crate::outgoing::Outgoing;
+use crate::owner::NamespaceId;
 use crate::program::STATUS_FAILED;
 use crate::session::{Session, check_interface, check_mtu, fit, open_capture, raise_open_files};
 use crate::trace::say;
@@ -201,6 +202,7 @@ fn carry(options: Tun2SocksOptions) -> Result<(), String> {
         records: options.summary.is_some(),
         upstream: upstream.clone(),
         outgoing: outgoing.clone(),
+        namespace: NamespaceId::of(Path::new("/proc/self/ns/net")).ok(),
         ..GatewayOptions::new(AddressMap { network, host_loopback: false, name_server: None })
     };
     let (ended, alive) = pipe().map_err(|error| fail("make a pipe", error))?;

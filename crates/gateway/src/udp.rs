@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use lastack::ConnectionId;
 use lastack::core::IcmpUnreach;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -17,6 +18,8 @@ use crate::addresses::Target;
 use crate::dial::is_shortage;
 use crate::gateway::{Leave, Shared};
 use crate::outlet::Outlet;
+use crate::publish::Protocol;
+use crate::seeing::Opener;
 use crate::summary::{Direction, FlowRecord};
 use crate::upstream::{Upstream, is_proxy_error};
 
@@ -126,6 +129,7 @@ async fn open(shared: &Arc<Shared>, (source, destination): Key) -> Result<Flow, 
     match outlet {
         Ok(outlet) => Ok(Flow {
             shared: Arc::clone(shared),
+            opener: shared.opener(Protocol::Udp, ConnectionId(0), (source, destination)),
             source,
             destination,
             target,
@@ -186,6 +190,7 @@ struct Flow {
     source: SocketAddr,
     destination: SocketAddr,
     target: SocketAddr,
+    opener: Opener,
     /// Empty until a proxy has agreed.
     outlet: OnceLock<Outlet>,
     /// What is to be sent then.
@@ -352,8 +357,12 @@ impl Drop for Flow {
     fn drop(&mut self) {
         let counts = &self.counts;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        self.shared.ledger.flow(FlowRecord {
+        if !self.shared.is_watched() {
+            return;
+        }
+        let record = FlowRecord {
             direction: Direction::Outbound,
+            opened_by: self.opener.get().cloned(),
             source: self.source,
             destination: self.destination,
             target: Some(self.target),
@@ -362,6 +371,8 @@ impl Drop for Flow {
             datagrams_in: get(&counts.datagrams_in),
             bytes_in: get(&counts.bytes_in),
             refused: get(&counts.refused),
-        });
+        };
+        self.shared.ended(&record);
+        self.shared.ledger.flow(record, &self.opener);
     }
 }

@@ -65,7 +65,7 @@ pub use host::{CloseReport, Connection, Delivery, Host, HostBuilder, Loss, Undel
 pub use relay::{RelayEnd, RelayOptions, RelayReport, RelayStream, Side, relay, relay_with};
 
 pub use lastack_core::{
-    Actor, Cause, Cidr, Config, ConnectionId, Counters, Ending, Error, How, IcmpUnreach, Initiator, Instant,
-    Refusal, Route, SocketOptions, State, TcpConfig, TcpInfo, TcpOption, Timeout, Transition,
+    Actor, Cause, Cidr, Config, ConnectionId, Counters, Counts, Ending, Error, How, IcmpUnreach, Initiator,
+    Instant, Refusal, Route, SocketOptions, State, TcpConfig, TcpInfo, TcpOption, Timeout, Transition,
     TransitionEvent, Wait, Why,
 };

@@ -20,18 +20,20 @@ pub(crate) struct ChunkPool {
     cache: Vec<Chunk>,
     taken: usize,
     limit: usize,
+    refused: u64,
 }
 
 impl ChunkPool {
     /// A pool that has at most `limit` bytes handed out at a time (rounded down to whole chunks).
     pub(crate) const fn new(limit: usize) -> Self {
-        ChunkPool { cache: Vec::new(), taken: 0, limit }
+        ChunkPool { cache: Vec::new(), taken: 0, limit, refused: 0 }
     }
 
     /// A chunk with unspecified contents, or `None` at the limit.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Chunk> {
         if self.limit.saturating_sub(self.allocated()) < CHUNK_SIZE {
+            self.refused += 1;
             return None;
         }
         let chunk = match self.cache.pop() {
@@ -56,6 +58,11 @@ impl ChunkPool {
         self.taken * CHUNK_SIZE
     }
 
+    /// How often there was no chunk to be had because of the limit.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// The most bytes that may be handed out at a time.
     pub(crate) fn limit(&self) -> usize {
         self.limit
@@ -66,7 +73,7 @@ impl ChunkPool {
 /// a cache, so that copying a stack copies no unused memory.
 impl Clone for ChunkPool {
     fn clone(&self) -> Self {
-        ChunkPool { cache: Vec::new(), taken: self.taken, limit: self.limit }
+        ChunkPool { cache: Vec::new(), taken: self.taken, limit: self.limit, refused: self.refused }
     }
 }
 
@@ -80,7 +87,7 @@ mod tests {
         let first = pool.take().unwrap();
         let _second = pool.take().unwrap();
         assert!(pool.take().is_none());
-        assert_eq!(pool.allocated(), 2 * CHUNK_SIZE);
+        assert_eq!((pool.allocated(), pool.refused()), (2 * CHUNK_SIZE, 1));
         pool.give(first);
         assert!(pool.take().is_some());
     }

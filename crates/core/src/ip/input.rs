@@ -65,6 +65,17 @@ impl Datagram<'_> {
         &self.payload.packet
     }
 
+    /// It came in one packet that no router may cut.
+    pub(crate) fn dont_fragment(&self) -> bool {
+        match &self.payload.packet {
+            Cow::Borrowed(packet) => {
+                self.dst.is_ipv6() || ipv4::Packet::parse(packet).is_ok_and(|header| header.df())
+            }
+            // Put together from fragments.
+            Cow::Owned(_) => false,
+        }
+    }
+
     pub(crate) fn arrival(&self) -> Arrival<'_> {
         Arrival {
             src: self.src,

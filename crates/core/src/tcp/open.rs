@@ -14,7 +14,7 @@ use super::timers::Timers;
 use super::window::wscale_for;
 use crate::buffer::{RecvBuffer, SendBuffer};
 use crate::ctx::Ctx;
-use crate::event::Ready;
+use crate::event::{ConnectionId, Ready};
 use crate::queue::Queue;
 use crate::slab::Key;
 use crate::time::Instant;
@@ -45,11 +45,12 @@ impl Tcb {
         let mss = u32::from(DEFAULT_MSS_V4);
         let congestion = Congestion::by_name(&cx.cfg.tcp.congestion, mss, cx.now)
             .unwrap_or_else(|| Congestion::default_for(mss, cx.now));
-        Self::with_congestion(cx, key, knobs, congestion)
+        let id = cx.next_id();
+        Self::with_congestion(cx, key, id, knobs, congestion)
     }
 
     #[inline]
-    fn with_congestion(cx: &mut Ctx, key: Key, knobs: Knobs, congestion: Congestion) -> Self {
+    fn with_congestion(cx: &Ctx, key: Key, id: ConnectionId, knobs: Knobs, congestion: Congestion) -> Self {
         let rtt = RttConfig {
             initial_rto: cx.cfg.tcp.rto_initial,
             min_rto: cx.cfg.tcp.rto_min,
@@ -59,7 +60,7 @@ impl Tcb {
         let zero = SeqNumber(0);
         Self {
             key,
-            id: cx.next_id(),
+            id,
             tuple: Tuple::UNBOUND,
             current: Current::closed(),
             is: Is::OWNED,
@@ -242,8 +243,7 @@ impl Tcb {
         knobs: Knobs,
         congestion: Congestion,
     ) -> Self {
-        let mut child = Self::with_congestion(cx, key, knobs, congestion);
-        child.id = request.id;
+        let mut child = Self::with_congestion(cx, key, request.id, knobs, congestion);
         child.is = Is::UNACCEPTED;
         child.knobs.on.remove(Knob::ANY_PORT | Knob::DEFER);
         child.tuple = request.tuple;

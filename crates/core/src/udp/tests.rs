@@ -305,8 +305,24 @@ fn datagram_above_the_path_mtu_leaves_in_fragments_that_the_peer_joins() {
             let mut buf = vec![0; 70_000];
             let meta = other.udp.recv(o, &mut buf).unwrap();
             assert_eq!((&buf[..meta.len], meta.from), (&data[..], at(own)));
+            assert_eq!(meta.dont_fragment, packets == 1);
             assert_eq!(bench.counters.out_datagrams, 1);
         }
+    }
+}
+
+#[test]
+fn datagram_that_routers_may_cut_is_told_apart() {
+    let mut bench = Bench::plain();
+    let h = bench.bind("10.0.0.1:53").unwrap();
+    for (flags, expected) in [(0x40, true), (0, false)] {
+        let mut packet = datagram("10.0.0.2:9", "10.0.0.1:53", b"query");
+        packet[6] = flags;
+        packet[10..12].fill(0);
+        let sum: u32 = packet[..20].chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+        packet[10..12].copy_from_slice(&(!((sum >> 16) + (sum & 0xffff)) as u16).to_be_bytes());
+        bench.receive(&packet, &PacketMeta::default());
+        assert_eq!(bench.udp.recv(h, &mut [0; 9]).unwrap().dont_fragment, expected);
     }
 }
 

@@ -133,3 +133,24 @@ fn long_comment_is_cut_at_a_character() {
     let records = read(&writer.into_inner());
     assert_eq!(records[0].2.as_ref().map(String::len), Some(65534));
 }
+
+#[test]
+fn note_is_a_journal_entry_on_one_line() {
+    let mut writer = PcapngWriter::new(Vec::new(), "test0").unwrap();
+    writer.note(1_700_000_000_123_456_789, "lastack", "#1 opened\nby curl").unwrap();
+    writer.write(1_700_000_000_123_456_790, Direction::Out, &[0x45; 20], None).unwrap();
+    let file = writer.into_inner();
+    let mut reader = PcapNgReader::new(&file[..]).unwrap();
+    let mut notes = Vec::new();
+    while let Some(block) = reader.next_block() {
+        if let Block::SystemdJournalExport(entry) = block.unwrap() {
+            notes.push(String::from_utf8(entry.journal_entry.to_vec()).unwrap());
+        }
+    }
+    let [note] = &notes[..] else { panic!("{notes:?}") };
+    assert_eq!(
+        note.trim_end_matches('\0'),
+        "__REALTIME_TIMESTAMP=1700000000123456\nPRIORITY=6\nSYSLOG_IDENTIFIER=lastack\nMESSAGE=#1 opened by curl\n"
+    );
+    assert_eq!(read(&file).len(), 1, "packets are found as before");
+}

@@ -83,7 +83,7 @@ async fn carry(
     // Bytes go on at once: Nagle has had its say at the sender. It fails on a connection that is gone already.
     let _ = client.set_nodelay(true);
     let share = Share::new(&flow.shared.activity);
-    let mut client = HostSocket::new(client, share, Arc::clone(&flow.bytes));
+    let mut client = HostSocket::new(client, share, Arc::clone(&flow.tally));
     flow.trace("accepted");
     let inside = tokio::select! {
         inside = dial(&mut flow, source, port) => inside,

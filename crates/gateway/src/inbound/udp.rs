@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ways;
 use crate::gateway::{Leave, Shared};
+use crate::seeing::Opener;
 use crate::summary::{Direction, FlowRecord};
 
 /// Bytes of the largest datagram.
@@ -198,8 +199,12 @@ async fn answer(flow: Arc<Flow>, table: Table) {
 impl Drop for Flow {
     fn drop(&mut self) {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        self.shared.ledger.flow(FlowRecord {
+        if !self.shared.is_watched() {
+            return;
+        }
+        let record = FlowRecord {
             direction: Direction::Inbound,
+            opened_by: None,
             source: self.client,
             destination: self.destination,
             target: Some(self.target),
@@ -208,6 +213,8 @@ impl Drop for Flow {
             datagrams_in: get(&self.into.0),
             bytes_in: get(&self.into.1),
             refused: get(&self.refused),
-        });
+        };
+        self.shared.ended(&record);
+        self.shared.ledger.flow(record, &Opener::default());
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use lastack_device::tun::{Tun, TunOptions};
 use nix::errno::Errno;
@@ -19,6 +20,7 @@ use rustix::process::pidfd_send_signal;
 
 use crate::channel::{Channel, Message};
 use crate::namespace::Inside;
+use crate::owner::NamespaceId;
 use crate::sys;
 
 /// Exit status when lastack itself fails, as with `env` and `chroot`.
@@ -158,6 +160,11 @@ impl Launcher {
             Some((Message::Failed(message), _)) => Err(message),
             _ => Err("the process that makes the namespaces was killed".to_owned()),
         }
+    }
+
+    /// The program's network namespace, if it may be looked at.
+    pub(crate) fn namespace(&self) -> Option<NamespaceId> {
+        NamespaceId::of(Path::new(&format!("/proc/{}/ns/net", self.keeper))).ok()
     }
 
     /// Starts the program and waits for its end; its exit status, or 128 + n for signal n. What it has left running

@@ -7,6 +7,7 @@ mod ping;
 mod programs;
 mod publish;
 mod run;
+mod seeing;
 mod silence;
 mod table;
 mod upstream;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use lastack_core::{ConnectionId, Counters, Instant, State, TcpInfo, TransitionEvent, Why};
+use lastack_core::{ConnectionId, Counters, Counts, Instant, State, TcpInfo, TransitionEvent, Why};
 
 /// A handle of a running stack. Clones name the same stack; sockets keep it running.
 ///
@@ -88,6 +88,12 @@ impl Host {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared().look(|shard, _| *shard.stack.counters())
+    }
+
+    /// Records of each kind that there are now, and what their buffers hold.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared().look(|shard, _| shard.stack.counts())
     }
 
     /// All sockets, and the connections of closed sockets that still owe data or a FIN; in the order of their

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use ::tokio::io::{Interest as TokioInterest, ReadBuf, Ready};
 use ::tokio::net::{ToSocketAddrs, lookup_host};
 
-use lastack_core::IcmpUnreach;
+use lastack_core::{IcmpUnreach, UdpMeta};
 
 use super::{each, no_address, to_tokio};
 use crate::datagram::UdpSock;
@@ -188,6 +188,14 @@ impl UdpSocket {
         let room = buf.len();
         let meta = self.sock.recv(buf).await?;
         Ok((meta.len.min(room), meta.from, meta.to))
+    }
+
+    /// Receives a datagram and all that is known of it; [`len`](UdpMeta::len) may be more than what fit.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::recv`].
+    pub async fn recv_meta(&self, buf: &mut [u8]) -> io::Result<UdpMeta> {
+        self.sock.recv(buf).await
     }
 
     /// [`UdpSocket::recv`] without waiting.
