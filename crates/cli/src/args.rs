@@ -192,8 +192,8 @@ pub struct Run {
     #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(long, value_name = "WHERE", default_value = "direct")]
     pub upstream: Upstream,
-    /// Break connections on purpose; may be repeated. 'WHICH: VERB [P%]': WHICH is 'all', or port=N, host=ADDRESS and
-    /// connection=N with commas; VERB is 'reset [after SIZE]', 'close early [after SIZE]', 'swallow fin', 'half-open
+    /// Break connections on purpose; may be repeated. 'WHICH: VERB [P%]': WHICH is 'all', or port=N, host=ADDRESS,
+    /// connection=N and direction=in|out with commas; VERB is 'reset [after SIZE]', 'close early [after SIZE]', 'swallow fin', 'half-open
     /// [after SIZE]', 'delay syn-ack TIME', 'refuse' or 'zero window [after SIZE] for TIME'
     #[arg(long, value_name = "RULE")]
     pub fault: Vec<FaultRule>,

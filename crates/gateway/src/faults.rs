@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::summary::Direction;
+
 /// How the command line writes a rule.
-const FORM: &str = "WHICH: VERB [P%], where WHICH is 'all' or port=N, host=ADDRESS, connection=N joined by commas, and VERB \
+const FORM: &str = "WHICH: VERB [P%], where WHICH is 'all' or port=N, host=ADDRESS, connection=N, direction=in|out joined by commas, and VERB \
                     is one of: reset [after SIZE], close early [after SIZE], swallow fin, half-open [after SIZE], delay \
                     syn-ack TIME, refuse, zero window [after SIZE] for TIME; as in 'port=443: reset after 10kB'";
 
@@ -54,7 +56,8 @@ pub struct FaultRule {
     text: String,
     port: Option<u16>,
     host: Option<IpAddr>,
-    connection: Option<u64>,
+    connection: Option<u32>,
+    direction: Option<Direction>,
     verb: Verb,
     /// Of the connections that match: 0.0 to 1.0.
     chance: f64,
@@ -83,6 +86,7 @@ fn parse(text: &str) -> Result<FaultRule, String> {
         port: None,
         host: None,
         connection: None,
+        direction: None,
         verb: Verb::Refuse,
         chance: 1.0,
         fired: Arc::default(),
@@ -95,6 +99,13 @@ fn parse(text: &str) -> Result<FaultRule, String> {
             "host" => rule.host = Some(value.parse().map_err(|_| wrong())?),
             "connection" => {
                 rule.connection = Some(value.parse().ok().filter(|number| *number > 0).ok_or_else(wrong)?);
+            }
+            "direction" => {
+                rule.direction = Some(match value {
+                    "in" => Direction::Inbound,
+                    "out" => Direction::Outbound,
+                    _ => return Err(wrong()),
+                });
             }
             _ => return Err(format!("there is no '{key}' to choose connections by")),
         }
@@ -211,8 +222,9 @@ impl FaultRule {
         self.fired.load(Ordering::Relaxed)
     }
 
-    fn matches(&self, number: u64, destination: SocketAddr) -> bool {
-        self.port.is_none_or(|port| port == destination.port())
+    fn matches(&self, direction: Direction, number: u32, destination: SocketAddr) -> bool {
+        self.direction.is_none_or(|only| only == direction)
+            && self.port.is_none_or(|port| port == destination.port())
             && self.host.is_none_or(|host| host == destination.ip())
             && self.connection.is_none_or(|connection| connection == number)
     }
@@ -248,25 +260,19 @@ pub(crate) struct Plan {
 pub(crate) struct Faults {
     rules: Vec<FaultRule>,
     seed: u64,
-    /// Connections so far.
-    number: AtomicU64,
 }
 
 impl Faults {
     pub(crate) fn new(rules: Vec<FaultRule>, seed: u64) -> Self {
-        Self { rules, seed, number: AtomicU64::new(0) }
+        Self { rules, seed }
     }
 
-    /// What is to happen to the next connection, which goes to `destination`. It depends on the seed, the rules and the
-    /// order of the connections, and on nothing else.
-    pub(crate) fn plan(&self, destination: SocketAddr) -> Plan {
+    /// What is to happen to a connection: its number, as the trace has it, and the destination that was named by who opened
+    /// it. It depends on these, the seed and the rules, and on nothing else.
+    pub(crate) fn plan(&self, direction: Direction, number: u32, destination: SocketAddr) -> Plan {
         let mut plan = Plan::default();
-        if self.rules.is_empty() {
-            return plan;
-        }
-        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         for (rule, index) in self.rules.iter().zip(0u64..) {
-            if !rule.matches(number, destination) || !self.chosen(rule, number, index) {
+            if !rule.matches(direction, number, destination) || !self.chosen(rule, number, index) {
                 continue;
             }
             let armed = || Armed { fired: Arc::clone(&rule.fired) };
@@ -285,11 +291,11 @@ impl Faults {
         plan
     }
 
-    fn chosen(&self, rule: &FaultRule, number: u64, index: u64) -> bool {
+    fn chosen(&self, rule: &FaultRule, number: u32, index: u64) -> bool {
         if rule.chance >= 1.0 {
             return true;
         }
-        let bits = mix(self.seed ^ mix(number) ^ mix(index << 32)) >> 11;
+        let bits = mix(self.seed ^ mix(number.into()) ^ mix(index << 32)) >> 11;
         // 53 bits: every value is exact.
         #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
         let share = bits as f64 / (1u64 << 53) as f64;
@@ -338,6 +344,7 @@ mod tests {
             ("all: delay syn-ack 2", "'2' is no time"),
             ("all: refuse 110%", "'110%' is no share"),
             ("connection=0: refuse", "'0' is no connection"),
+            ("direction=up: refuse", "'up' is no direction"),
         ] {
             let error = text.parse::<FaultRule>().unwrap_err();
             assert!(error.starts_with(problem) && error.contains("the form is"), "{text}: {error}");
@@ -361,7 +368,9 @@ mod tests {
         let roll = |seed| {
             let faults = Faults::new(vec!["all: refuse 30%".parse().unwrap()], seed);
             let to = "192.0.2.1:80".parse().unwrap();
-            (0..1000).map(|_| faults.plan(to).refuse.is_some()).collect::<Vec<_>>()
+            (1..=1000)
+                .map(|number| faults.plan(Direction::Outbound, number, to).refuse.is_some())
+                .collect::<Vec<_>>()
         };
         assert_eq!(roll(1), roll(1));
         assert_ne!(roll(1), roll(2));
@@ -372,7 +381,21 @@ mod tests {
     #[test]
     fn rule_of_a_port_leaves_others_alone() {
         let faults = Faults::new(vec!["port=443: reset".parse().unwrap()], 0);
-        assert!(faults.plan("192.0.2.1:443".parse().unwrap()).reset.is_some());
-        assert!(faults.plan("192.0.2.1:80".parse().unwrap()).reset.is_none());
+        let plan = |to: &str| faults.plan(Direction::Outbound, 1, to.parse().unwrap());
+        assert!(plan("192.0.2.1:443").reset.is_some());
+        assert!(plan("192.0.2.1:80").reset.is_none());
+    }
+
+    #[test]
+    fn rule_of_a_direction_or_a_number_leaves_others_alone() {
+        let rules = ["direction=in: refuse", "connection=2: swallow fin"].map(|rule| rule.parse().unwrap());
+        let faults = Faults::new(rules.to_vec(), 0);
+        let seen = [Direction::Inbound, Direction::Outbound].map(|direction| {
+            [1, 2].map(|number| {
+                let plan = faults.plan(direction, number, "192.0.2.1:80".parse().unwrap());
+                (plan.refuse.is_some(), plan.swallow_fin.is_some())
+            })
+        });
+        assert_eq!(seen, [[(true, false), (true, true)], [(false, false), (false, true)]]);
     }
 }

@@ -52,9 +52,6 @@ impl ProgramStream {
         silence: Silence,
         tally: Arc<Tally>,
     ) -> Self {
-        if plan.zero_window.is_some() {
-            line.lock().unwrap_or_else(PoisonError::into_inner).set(Treatment::Watched, true);
-        }
         Self {
             stream,
             plan,

@@ -82,11 +82,11 @@ pub(crate) async fn serve(
 /// One connection, from its request to its record.
 pub(crate) struct Flow {
     pub(crate) shared: Arc<Shared>,
-    direction: Direction,
+    pub(crate) direction: Direction,
     /// Of the connection inside.
     pub(crate) id: ConnectionId,
     source: SocketAddr,
-    destination: SocketAddr,
+    pub(crate) destination: SocketAddr,
     pub(crate) target: Option<SocketAddr>,
     begun: Instant,
     pub(crate) outcome: Option<Outcome>,
@@ -162,7 +162,7 @@ impl Flow {
     }
 
     async fn connect(&self, pending: PendingConnection, target: SocketAddr, upstream: &Upstream) -> Outcome {
-        let plan = self.shared.faults.plan(self.destination);
+        let plan = self.shared.faults.plan(self.direction, number(self.id), self.destination);
         if let Some(rule) = &plan.refuse {
             rule.fire();
             self.owner.settle().await;
@@ -188,8 +188,10 @@ impl Flow {
             rule.fire();
             tokio::time::sleep(*by).await;
         }
+        // Before the program can send anything.
+        let line = self.line((self.source, self.destination), &plan);
         match pending.accept().await {
-            Ok(program) => self.relay(program, socket, plan).await,
+            Ok(program) => self.relay(program, socket, plan, line).await,
             // The program gave up meanwhile. Dropping the host's socket resets it.
             Err(error) => {
                 let end = if error.kind() == io::ErrorKind::TimedOut { End::TimedOut } else { End::Reset };
@@ -214,13 +216,28 @@ impl Flow {
         refuse(pending, refusal(error), Party::Host, Some(error.to_string()))
     }
 
-    pub(crate) async fn relay(&self, program: TcpStream, host: HostSocket, plan: Plan) -> Outcome {
+    /// The packets of the connection between the program's address and the other one inside.
+    pub(crate) fn line(&self, pair: (SocketAddr, SocketAddr), plan: &Plan) -> Line {
+        let mut line = Line::new(&self.shared.side, pair);
+        if plan.zero_window.is_some() {
+            line.set(Treatment::Watched, true);
+        }
+        line
+    }
+
+    pub(crate) async fn relay(
+        &self,
+        program: TcpStream,
+        host: HostSocket,
+        plan: Plan,
+        line: Line,
+    ) -> Outcome {
         // What the server sent in one piece goes on at once, as with the host's socket.
         if let Err(error) = program.set_nodelay(true) {
             return Outcome::new(End::Reset, Party::Program, Some(error.to_string()));
         }
         let options = RelayOptions::default().reset_grace(self.shared.limits.reset_grace);
-        let line = Arc::new(Mutex::new(Line::new(&self.shared.side, self.inside(&program))));
+        let line = Arc::new(Mutex::new(line));
         let silence = Silence::new(host.watched());
         let program = ProgramStream::new(program, plan, Arc::clone(&line), silence, Arc::clone(&self.tally));
         let report = relay_with(program, host, &options).await;
@@ -230,15 +247,6 @@ impl Flow {
         }
         leave_alone(&line).await;
         outcome
-    }
-
-    /// The program's address and the other one of a connection inside.
-    fn inside(&self, program: &TcpStream) -> (SocketAddr, SocketAddr) {
-        match (program.peer_addr(), program.local_addr()) {
-            (Ok(program), Ok(other)) => (program, other),
-            // It is over already.
-            _ => (self.source, self.destination),
-        }
     }
 
     pub(crate) fn trace(&self, what: impl std::fmt::Display) {

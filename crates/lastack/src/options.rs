@@ -149,6 +149,11 @@ macro_rules! tcp_socket {
 
         crate::options::tcp_options!();
 
+        /// Number that the connection will have, as in [`TransitionEvent`](crate::TransitionEvent)s.
+        pub fn connection_id(&self) -> Option<crate::ConnectionId> {
+            self.sock.connection_id()
+        }
+
         /// Sets `SO_REUSEADDR`. Default off.
         ///
         /// # Errors

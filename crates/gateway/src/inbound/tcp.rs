@@ -15,11 +15,12 @@ use tokio::time::sleep;
 use super::ways;
 use crate::activity::Share;
 use crate::dial::is_shortage;
-use crate::faults::Plan;
+use crate::faults::{Armed, Plan};
 use crate::gateway::{Leave, Shared};
 use crate::host_socket::HostSocket;
 use crate::summary::{Direction, End, Party};
 use crate::tcp::{Flow, Outcome};
+use crate::trace::number;
 
 /// Pause after the kernel could not hand a client over for want of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
@@ -85,15 +86,31 @@ async fn carry(
     let share = Share::new(&flow.shared.activity);
     let mut client = HostSocket::new(client, share, Arc::clone(&flow.tally));
     flow.trace("accepted");
+    let (socket, plan) = match first_socket(&mut flow) {
+        Ok((socket, plan)) if plan.refuse.is_none() => (socket, plan),
+        Ok((_, plan)) => {
+            plan.refuse.iter().for_each(Armed::fire);
+            client.abort();
+            flow.outcome = Some(Outcome::new(End::Refused, Party::Gateway, Some("a rule".to_owned())));
+            return;
+        }
+        // The stack is gone, and the gateway with it.
+        Err(_) => return,
+    };
     let inside = tokio::select! {
-        inside = dial(&mut flow, source, port) => inside,
+        inside = dial(&mut flow, socket, source, port, &plan) => inside,
         error = poll_fn(|cx| client.poll_reset(cx)) => {
             flow.outcome = Some(Outcome::new(End::Reset, Party::Host, Some(error.to_string())));
             return;
         }
     };
     flow.outcome = Some(match inside {
-        Ok(inside) => flow.relay(inside, client, Plan::default()).await,
+        Ok(inside) => {
+            let pair = inside.peer_addr().and_then(|program| Ok((program, inside.local_addr()?)));
+            // Without addresses it is over already.
+            let line = flow.line(pair.unwrap_or((source, source)), &plan);
+            flow.relay(inside, client, plan, line).await
+        }
         Err(error) => {
             client.abort();
             flow.trace(&error);
@@ -107,12 +124,34 @@ async fn carry(
     });
 }
 
+/// The socket inside of a connection, whose number is known with it, and what rules are to do to it.
+fn first_socket(flow: &mut Flow) -> io::Result<(TcpSocket, Plan)> {
+    let socket = TcpSocket::new(&flow.shared.host)?;
+    flow.id = socket.connection_id().unwrap_or(flow.id);
+    let plan = flow.shared.faults.plan(Direction::Inbound, number(flow.id), flow.destination);
+    Ok((socket, plan))
+}
+
 /// Connects inside; the error is that of the first way.
-async fn dial(flow: &mut Flow, source: SocketAddr, port: u16) -> io::Result<TcpStream> {
+async fn dial(
+    flow: &mut Flow,
+    first: TcpSocket,
+    source: SocketAddr,
+    port: u16,
+    plan: &Plan,
+) -> io::Result<TcpStream> {
+    if let Some((by, rule)) = &plan.delay {
+        rule.fire();
+        sleep(*by).await;
+    }
     let mut failure = None;
+    let mut socket = Some(first);
     for (from, to) in ways(&flow.shared.addresses.network, source, port) {
         let connect = async {
-            let socket = TcpSocket::new(&flow.shared.host)?;
+            let socket = match socket.take() {
+                Some(socket) => socket,
+                None => TcpSocket::new(&flow.shared.host)?,
+            };
             socket.bind(SocketAddr::new(from, 0))?;
             socket.connect(to).await
         };

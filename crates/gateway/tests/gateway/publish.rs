@@ -17,13 +17,17 @@ struct Server {
 
 impl Server {
     fn start(text: &str) -> Self {
+        Self::with(&[], text)
+    }
+
+    fn with(options: &[&str], text: &str) -> Self {
         let head = "import socket, struct, sys, time, errno\n\
             def reset(s):\n    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); s.close()\n\
             def read_all(s):\n    n = 0\n    while True:\n        try: d = s.recv(65536)\n        \
             except OSError as e: return n, errno.errorcode[e.errno]\n        if not d: return n, 'EOF'\n        n += len(d)\n\
             l = socket.create_server(('::', 80), family=socket.AF_INET6, dualstack_ipv6=True)\n\
             print('ready', flush=True)\n";
-        let mut child = gateway(&["--publish", "8080:80"])
+        let mut child = gateway(&[options, &["--publish", "8080:80"]].concat())
             .args(["python3", "-c", &format!("{head}{text}")])
             .stdout(Stdio::piped())
             .spawn()
@@ -185,5 +189,25 @@ fn taken_port_is_one_line_and_125() {
             String::from_utf8(output.stderr).unwrap(),
             "lastack: cannot publish 8080:80: 127.0.0.1:8080 is taken; choose another port of the host\n"
         );
+    });
+}
+
+#[test]
+fn fault_of_the_direction_in_meets_clients_of_a_published_port() {
+    lab(|| {
+        let options = ["--fault", "direction=in,port=8080: reset after 10kB"];
+        let server =
+            Server::with(&options, "s, a = l.accept()\ns.sendall(b'x' * 100_000); print(read_all(s))");
+        let stream = TcpStream::connect("127.0.0.1:8080").unwrap();
+        assert_eq!(read_all(stream), (10_000, Some(ErrorKind::ConnectionReset)));
+        assert_eq!(server.end(), ["(0, 'ECONNRESET')"]);
+        let options =
+            ["--fault", "connection=1: refuse", "--fault", "direction=out: refuse", "--strict-faults"];
+        let mut server = Server::with(&options, "s, a = l.accept(); print(read_all(s))");
+        let refused = TcpStream::connect("127.0.0.1:8080").unwrap();
+        assert_eq!(read_all(refused), (0, Some(ErrorKind::ConnectionReset)));
+        drop(TcpStream::connect("127.0.0.1:8080").unwrap());
+        assert_eq!(server.lines.next().unwrap().unwrap(), "(0, 'EOF')");
+        assert_eq!(server.child.wait().unwrap().code(), Some(124), "nothing was opened from inside");
     });
 }
