@@ -8,6 +8,7 @@ pub use kernel::Kernel;
 pub use lastack::Lastack;
 
 use crate::call::{Call, Outcome};
+use std::time::Duration;
 
 /// A packet that the stack sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub trait Backend {
 
     /// The time.
     fn now(&mut self) -> i64;
+
+    /// Time 0 on the clock of the stack's stamps (SO_TIMESTAMPING).
+    fn epoch(&mut self) -> Duration;
 
     /// Waits until a time; returns at once if it is past.
     fn sleep_until(&mut self, at: i64);

@@ -313,10 +313,12 @@ fn with_world(
 
 /// Options with the values that are set: level, name, lengths and values.
 fn options(version: IpVersion) -> Vec<(i32, i32)> {
-    let mut all: Vec<(i32, i32)> =
-        [1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 18, 19, 20, 21, 30, 36, 38, 39, 40, 45, 46, 66, 67, 72]
-            .map(|name| (libc::SOL_SOCKET, name))
-            .to_vec();
+    let mut all: Vec<(i32, i32)> = [
+        1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 18, 19, 20, 21, 30, 36, 37, 38, 39, 40, 45, 46, 60, 66,
+        67, 72,
+    ]
+    .map(|name| (libc::SOL_SOCKET, name))
+    .to_vec();
     all.extend([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 17, 18, 25, 36].map(|name| (libc::IPPROTO_TCP, name)));
     all.extend([1, 2, 6, 7, 8, 10, 11, 12, 13, 14, 15, 19, 24].map(|name| (libc::IPPROTO_IP, name)));
     all.extend([16, 23, 24, 25, 26, 49, 51, 66, 67, 75, 78].map(|name| (libc::IPPROTO_IPV6, name)));
@@ -390,6 +392,158 @@ fn all_epoll(backend: &mut dyn Backend, version: IpVersion) -> Vec<String> {
     })
 }
 
+const MSG_ZEROCOPY: i32 = 0x400_0000;
+const SO_ZEROCOPY: i32 = 60;
+/// Bits of SO_TIMESTAMPING: what is stamped (the packet that leaves, its way into the queue, its acknowledgement), and how
+/// that is told (the software's clock, with a number, without the packet, numbers from the next byte on).
+const TX_SOFTWARE: i32 = 2;
+const SOFTWARE: i32 = 16;
+const OPT_ID: i32 = 1 << 7;
+const TX_SCHED: i32 = 1 << 8;
+const TX_ACK: i32 = 1 << 9;
+const OPT_TSONLY: i32 = 1 << 11;
+const OPT_ID_TCP: i32 = 1 << 16;
+
+/// Control messages one after the other; of a stamp only whether it is there.
+fn controls(control: &[u8]) -> String {
+    let mut rest = control.to_vec();
+    let mut text = String::new();
+    while rest.len() >= 16 {
+        let word = |at: usize| i32::from_ne_bytes(rest[at..at + 4].try_into().expect("four bytes"));
+        let len = (word(0) as usize).clamp(16, rest.len());
+        let data = &rest[16..len];
+        let stamp = (word(8), word(12)) == (libc::SOL_SOCKET, libc::SO_TIMESTAMPING);
+        let shown = if stamp {
+            let set = data.chunks(16).map(|time| u8::from(time.iter().any(|byte| *byte != 0)));
+            format!("stamps {:?}", set.collect::<Vec<_>>())
+        } else {
+            format!("{data:?}")
+        };
+        text += &format!("[{}/{} {shown}]", word(8), word(12));
+        rest.drain(..len.next_multiple_of(8).min(rest.len()));
+    }
+    text
+}
+
+impl World<'_> {
+    fn send(&mut self, fd: Fd, len: usize, flags: i32) -> String {
+        let call =
+            Call::Send { fd, data: Data::Bytes(vec![0; len]), flags: flags | libc::MSG_DONTWAIT, to: None };
+        let outcome = self.call(&call);
+        let now = self.backend.now();
+        self.backend.sleep_until(now + 1000);
+        format!("send {}", told(outcome))
+    }
+
+    /// What `poll` and the error queue have to tell, until that is empty.
+    fn reports(&mut self, fd: Fd, control_room: usize) -> String {
+        let poll = Call::Poll { fds: vec![PollFd { fd, events: libc::POLLIN | libc::POLLPRI }], timeout: 0 };
+        let mut text = told(self.call(&poll));
+        for _ in 0..9 {
+            let flags = libc::MSG_ERRQUEUE;
+            let rooms = vec![Room::Bytes(200)];
+            let call = Call::RecvMsg { fd, rooms, name_room: Some(128), control_room, flags };
+            match self.call(&call) {
+                Outcome { result, out: Out::Message { data, control, flags }, .. } if result >= 0 => {
+                    text += &format!(
+                        "; {result}, {} bytes, {}, flags {flags:#x}",
+                        data.len(),
+                        controls(&control)
+                    );
+                }
+                outcome => {
+                    text += &format!("; {}", told(outcome));
+                    break;
+                }
+            }
+        }
+        text
+    }
+}
+
+fn all_reports(backend: &mut dyn Backend, version: IpVersion) -> Vec<String> {
+    with_world(backend, version, |world, log| {
+        let mut case = |name: &str, play: &dyn Fn(&mut World<'_>, Fd) -> Vec<String>| {
+            let fd = world.reach(State::Established);
+            world.set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+            let lines = play(world, fd);
+            log.push(format!("{name}: {}", lines.join("\n    ")));
+            world.leave();
+        };
+        let zerocopy = |world: &mut World<'_>, fd: Fd| told(world.set(fd, libc::SOL_SOCKET, SO_ZEROCOPY, 1));
+        case("zerocopy acknowledged", &|w, fd| {
+            let mut log = vec![zerocopy(w, fd), w.send(fd, 100, MSG_ZEROCOPY), w.reports(fd, 512)];
+            w.inject(".", 1, 101, 0);
+            log.push(w.reports(fd, 512));
+            log
+        });
+        case("zerocopy acknowledged in part", &|w, fd| {
+            let mut log = vec![zerocopy(w, fd), w.send(fd, 100, MSG_ZEROCOPY)];
+            w.inject(".", 1, 51, 0);
+            log.push(w.reports(fd, 512));
+            w.inject(".", 1, 101, 0);
+            log.push(w.reports(fd, 512));
+            log
+        });
+        case("zerocopy twice, told together", &|w, fd| {
+            let mut log = vec![zerocopy(w, fd)];
+            log.extend([w.send(fd, 100, MSG_ZEROCOPY), w.send(fd, 0, MSG_ZEROCOPY), w.send(fd, 50, 0)]);
+            log.extend([w.send(fd, 1, MSG_ZEROCOPY)]);
+            w.inject(".", 1, 152, 0);
+            log.push(w.reports(fd, 512));
+            log
+        });
+        case("zerocopy twice, told apart", &|w, fd| {
+            let mut log = vec![zerocopy(w, fd), w.send(fd, 100, MSG_ZEROCOPY), w.send(fd, 100, MSG_ZEROCOPY)];
+            w.inject(".", 1, 101, 0);
+            log.push(w.reports(fd, 512));
+            w.inject(".", 1, 201, 0);
+            log.push(w.reports(fd, 512));
+            log
+        });
+        case("zerocopy and a reset", &|w, fd| {
+            let mut log = vec![zerocopy(w, fd), w.send(fd, 100, MSG_ZEROCOPY)];
+            w.inject("R.", 1, 1, 0);
+            log.push(w.reports(fd, 512));
+            log
+        });
+        case("zerocopy without the option", &|w, fd| {
+            let mut log = vec![w.send(fd, 100, MSG_ZEROCOPY)];
+            w.inject(".", 1, 101, 0);
+            log.push(w.reports(fd, 512));
+            log
+        });
+        case("little room", &|w, fd| {
+            let mut log = vec![zerocopy(w, fd), w.send(fd, 100, MSG_ZEROCOPY)];
+            w.inject(".", 1, 101, 0);
+            log.push(w.reports(fd, 24));
+            log
+        });
+        let all = TX_SOFTWARE | TX_SCHED | TX_ACK | SOFTWARE;
+        let stamps = [
+            all | OPT_ID | OPT_TSONLY,
+            all | OPT_ID | OPT_TSONLY | OPT_ID_TCP,
+            all | OPT_TSONLY,
+            TX_ACK | SOFTWARE | OPT_TSONLY,
+            TX_SOFTWARE | SOFTWARE | OPT_TSONLY | OPT_ID,
+            TX_ACK | OPT_TSONLY | OPT_ID,
+            all | OPT_ID,
+        ];
+        for flags in stamps {
+            case(&format!("stamps {flags:#x}"), &|w, fd| {
+                let mut log = vec![w.send(fd, 30, 0)];
+                log.push(told(w.set(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags)));
+                log.extend([w.send(fd, 100, 0), w.reports(fd, 512), w.send(fd, 10, 0), w.reports(fd, 512)]);
+                w.inject(".", 1, 131, 0);
+                log.push(w.reports(fd, 512));
+                w.inject(".", 1, 141, 0);
+                log.push(w.reports(fd, 512));
+                log
+            });
+        }
+    })
+}
+
 fn settings(version: IpVersion) -> Settings {
     let name = match version {
         IpVersion::V4 => "ipv4",
@@ -400,13 +554,14 @@ fn settings(version: IpVersion) -> Settings {
 }
 
 /// Where lastack differs, by the line's beginning, and why.
-const KNOWN: [(&str, &str); 7] = [
+const KNOWN: [(&str, &str); 8] = [
     ("Refused, bytes", "a failed attempt leaves its SYN counted as unacknowledged; lastack owes nothing"),
     ("BothShut, bind", "a socket that lost its port may bind another; lastack's keeps the address it had"),
     ("Reset, bind", "as above"),
     ("ResetWithData, bind", "as above"),
     ("ResetAfterFin, bind", "as above"),
     ("Reset, option 41/26", "as above: without its port the kernel's socket lets it be set again"),
+    ("stamps 0x392", "without OPT_TSONLY the kernel adds the packet that the stamp is about"),
     ("Reset, option 6/10", "the kernel keeps the clamp of the connection that ended, lastack computes it"),
 ];
 
@@ -454,4 +609,9 @@ fn every_option_is_read_and_set_as_in_the_kernel() {
 #[test]
 fn epoll_tells_in_every_state_what_the_kernel_tells() {
     compare(all_epoll);
+}
+
+#[test]
+fn zerocopy_and_timestamps_are_reported_as_by_the_kernel() {
+    compare(all_reports);
 }

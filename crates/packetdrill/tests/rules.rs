@@ -3,6 +3,7 @@
 use lastack_packetdrill::backend::{Backend, CommandError, Kernel, Lastack, Sent};
 use lastack_packetdrill::call::{Call, Out, Outcome};
 use lastack_packetdrill::run::{Report, Settings, Verdict, run_text};
+use std::time::Duration;
 
 /// A connection that the script accepts.
 const ACCEPTED: &str = "+0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
@@ -82,6 +83,10 @@ impl Backend for Bent {
 
     fn now(&mut self) -> i64 {
         self.inside.now()
+    }
+
+    fn epoch(&mut self) -> Duration {
+        self.inside.epoch()
     }
 
     fn sleep_until(&mut self, at: i64) {

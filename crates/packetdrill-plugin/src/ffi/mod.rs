@@ -223,15 +223,98 @@ pub(crate) unsafe extern "C" fn getsockopt(
     value: *mut c_void,
     len: *mut socklen_t,
 ) -> c_int {
-    let run = unpoisoned(&CURRENT).clone();
-    let ours = run.filter(|run| {
-        let opened = unpoisoned(&run.descriptors).get(&fd).copied();
-        run.driver.owns(fd) && opened.is_some() && identity(fd) == opened
-    });
-    match ours {
+    match ours(fd) {
         // SAFETY: the caller keeps to getsockopt(2).
         Some(run) => unsafe { calls::get_option_of(&run.driver, fd, level, name, value, len) },
         // SAFETY: the same arguments, to the kernel.
         None => unsafe { libc::syscall(libc::SYS_getsockopt, fd, level, name, value, len) as c_int },
     }
+}
+
+/// The run, if `fd` is a descriptor of its own.
+fn ours(fd: c_int) -> Option<Arc<Run>> {
+    let run = unpoisoned(&CURRENT).clone()?;
+    let opened = unpoisoned(&run.descriptors).get(&fd).copied();
+    (run.driver.owns(fd) && opened.is_some() && identity(fd) == opened).then_some(run)
+}
+
+/// Bytes of a file that are sent at once.
+const FILE_PIECE: usize = 1 << 16;
+
+/// `sendfile` of the C library's shape, for LD_PRELOAD: packetdrill's table has none. To the stack's sockets the file's bytes are
+/// written as `sendfile(2)` does; everything else goes on to the kernel.
+///
+/// # Safety
+/// As `sendfile(2)`.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn sendfile(
+    to: c_int,
+    from: c_int,
+    offset: *mut libc::off_t,
+    count: size_t,
+) -> ssize_t {
+    let Some(run) = ours(to) else {
+        // SAFETY: the same arguments, to the kernel.
+        return unsafe { libc::syscall(libc::SYS_sendfile, to, from, offset, count) as ssize_t };
+    };
+    // SAFETY: null, or the caller's variable.
+    let at = unsafe { offset.as_mut() };
+    let mut place = match &at {
+        Some(at) => **at,
+        // SAFETY: takes numbers only.
+        None => unsafe { libc::lseek(from, 0, libc::SEEK_CUR) },
+    };
+    if place < 0 {
+        // Without an offset `lseek` has said what is wrong with the file.
+        if at.is_some() {
+            set_errno(libc::EINVAL);
+        }
+        return -1;
+    }
+    let mut sent = 0;
+    let mut buffer = vec![0; count.min(FILE_PIECE)];
+    while sent < count {
+        let want = (count - sent).min(FILE_PIECE);
+        // SAFETY: the buffer has room for `want` bytes.
+        let read = unsafe { libc::pread(from, buffer.as_mut_ptr().cast(), want, place) };
+        let Ok(read) = usize::try_from(read) else {
+            return if sent > 0 { sent as ssize_t } else { -1 };
+        };
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+        let data = packetdrill::call::Data::Bytes(bytes.to_vec());
+        let Outcome { result, errno, .. } = run.driver.call(Call::Send { fd: to, data, flags: 0, to: None });
+        let Ok(taken) = usize::try_from(result) else {
+            if sent > 0 {
+                break;
+            }
+            set_errno(errno);
+            return -1;
+        };
+        sent += taken;
+        place += taken as libc::off_t;
+        if taken < read {
+            break;
+        }
+    }
+    match at {
+        Some(at) => *at = place,
+        // SAFETY: takes numbers only.
+        None => drop(unsafe { libc::lseek(from, place, libc::SEEK_SET) }),
+    }
+    sent as ssize_t
+}
+
+/// The same under its other name.
+///
+/// # Safety
+/// As `sendfile(2)`.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn sendfile64(
+    to: c_int,
+    from: c_int,
+    offset: *mut libc::off64_t,
+    count: size_t,
+) -> ssize_t {
+    // SAFETY: the same arguments: file offsets have 64 bits.
+    unsafe { sendfile(to, from, offset, count) }
 }

@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -321,6 +322,20 @@ static void test_prefilled(void)
 	int left;
 	memcpy(&left, CMSG_DATA(c), 4);
 	CHECK(c->cmsg_level == SOL_TCP && c->cmsg_type == 36 && c->cmsg_len == CMSG_LEN(4) && left == 6);
+	/* The error queue: what was sent with MSG_ZEROCOPY. */
+	CHECK(p_setsockopt(fd, SOL_SOCKET, 60, &on, 4) == 0);
+	CHECK(p_sendto(fd, data, 10, MSG_ZEROCOPY, NULL, 0) == 10);
+	inject(&p, ACK, 21, 11, NULL, 0, 0);
+	f[0].revents = 0;
+	CHECK(p_poll(f, 1, 0) == 1 && f[0].revents == (POLLIN | POLLERR));
+	v.iov_len = 0;
+	m.msg_controllen = sizeof control;
+	memset(control, 0x55, sizeof control);
+	CHECK(p_recvmsg(fd, &m, MSG_ERRQUEUE) == 0 && m.msg_flags == MSG_ERRQUEUE && m.msg_controllen == CMSG_SPACE(32));
+	c = CMSG_FIRSTHDR(&m);
+	static const uint8_t error[16] = { 0, 0, 0, 0, 5, 0, 1 };
+	CHECK(c->cmsg_level == SOL_IP && c->cmsg_type == 11 && c->cmsg_len == CMSG_LEN(32));
+	CHECK(memcmp(CMSG_DATA(c), error, sizeof error) == 0);
 	free_run();
 }
 
@@ -516,6 +531,22 @@ static void test_preload(void)
 	len = sizeof value;
 	CHECK(getsockopt(kernel, SOL_SOCKET, SO_TYPE, &value, &len) == 0 && value == SOCK_DGRAM);
 	CHECK(getsockopt(l + 1000, SOL_SOCKET, SO_TYPE, &value, &len) == -1 && errno == EBADF);
+	/* So does sendfile: to the stack, with and without an offset; to another file. */
+	int file = memfd_create("data", 0), copy = memfd_create("copy", 0);
+	off_t from = 10;
+	char zeros[500] = { 0 };
+	CHECK(write(file, zeros, sizeof zeros) == sizeof zeros && lseek(file, 0, SEEK_SET) == 0);
+	CHECK(sendfile(fd, file, &from, 100) == 100 && from == 110 && lseek(file, 0, SEEK_CUR) == 0);
+	expect(&p, PSH | ACK, 1, 100, 1);
+	inject(&p, ACK, 1, 101, NULL, 0, 0);
+	CHECK(sendfile(fd, file, NULL, 1000) == 500 && lseek(file, 0, SEEK_CUR) == 500);
+	expect(&p, PSH | ACK, 101, 500, 1);
+	CHECK(sendfile(fd, file, NULL, 1000) == 0);
+	CHECK(sendfile(fd, -1, NULL, 10) == -1 && errno == EBADF);
+	from = 0;
+	CHECK(sendfile(copy, file, &from, 20) == 20 && from == 20);
+	inject(&p, RST | ACK, 1, 601, NULL, 0, 0);
+	CHECK(sendfile(fd, file, &from, 20) == -1 && errno == ECONNRESET && from == 20);
 	free_run();
 	CHECK(getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == -1);
 }

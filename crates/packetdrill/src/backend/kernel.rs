@@ -17,7 +17,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A packet that may come at any time is waited for this long, in microseconds.
 const PATIENCE: i64 = 130_000_000;
@@ -236,6 +236,11 @@ impl Backend for Kernel {
 
     fn now(&mut self) -> i64 {
         self.micros(Instant::now())
+    }
+
+    fn epoch(&mut self) -> Duration {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        wall.saturating_sub(self.origin.elapsed())
     }
 
     fn sleep_until(&mut self, at: i64) {

@@ -75,6 +75,10 @@ impl Backend for Lastack {
         self.micros(self.machine.now())
     }
 
+    fn epoch(&mut self) -> Duration {
+        Duration::from_nanos(self.origin.as_nanos())
+    }
+
     fn sleep_until(&mut self, at: i64) {
         let to = self.instant(at);
         while self.machine.now() < to {

@@ -1,8 +1,10 @@
 //! From a call of a script to a [`Call`], and whether what came back is what the script says.
 
 mod check;
+mod control;
 
 pub(super) use check::check;
+pub(super) use control::StampClock;
 
 use super::settings::Settings;
 use crate::call::{Address, Call, Data, EpollEvent, PollFd, Room};
@@ -301,13 +303,11 @@ fn message(args: &Args<'_>) -> Prepared<Call> {
         let name_room = member(fields, "msg_name").map(|_| 128);
         return Ok(Call::RecvMsg { fd, rooms: pieces(&list, room)?, name_room, control_room, flags });
     }
-    if control.is_some() {
-        return Err(Trouble::Unknown("control messages of sendmsg() are not known to this runner".into()));
-    }
+    let control = control.map_or(Ok(Vec::new()), control::bytes)?;
     let settings = args.context.settings;
     let to = member(fields, "msg_name")
         .map(|_| Address::Inet(settings.socket_address(settings.remote_ip, settings.connect_port)));
-    Ok(Call::SendMsg { fd, pieces: pieces(&list, data)?, to, control: Vec::new(), flags })
+    Ok(Call::SendMsg { fd, pieces: pieces(&list, data)?, to, control, flags })
 }
 
 fn poll(args: &Args<'_>) -> Prepared<Call> {

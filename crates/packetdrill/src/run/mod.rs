@@ -14,7 +14,7 @@ pub use settings::{IpVersion, Settings, SettingsError};
 use crate::backend::{Backend, CommandError};
 use crate::call::{Call, Out, Outcome};
 use crate::script::{Action, CallLine, Code, Event, Packet, Script, TcpPart, Transport, Value, constants};
-use calls::{Context, Trouble};
+use calls::{Context, StampClock, Trouble};
 use flow::Flow;
 use lastack_wire::tcp::Flags;
 use observed::{Body, Observed, Tcp};
@@ -326,7 +326,8 @@ impl<'a> Runner<'a> {
     }
 
     fn returned(&mut self, event: &Event, line: &CallLine, outcome: &Outcome) -> Step<()> {
-        if let Err(message) = calls::check(line, outcome) {
+        let clock = StampClock { epoch: self.backend.epoch(), tolerance: self.settings.tolerance };
+        if let Err(message) = calls::check(line, outcome, &clock) {
             let message =
                 format!("runtime error in {} call: {message}\nscript call: {}", line.name, event.text);
             return self.failed(event.line, &message);

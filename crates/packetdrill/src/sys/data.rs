@@ -2,6 +2,7 @@
 //! do around them).
 
 use super::files::{File, Kind};
+use super::reports::{Controls, stamps_asked};
 use super::{Machine, Pending};
 use crate::call::{Address, Data, Fd, Out, Outcome, Room};
 use lastack_core::{Error, Ready, SendFlags, TcpHandle};
@@ -47,6 +48,11 @@ impl Machine {
         rooms: &[Room],
         flags: i32,
     ) -> Result<Option<Outcome>, i32> {
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            // Without room for control messages a report is only taken.
+            let report = self.read_report(fd, 0, flags)?;
+            return Ok(Some(Outcome::with(report.result, Out::Data(Vec::new()))));
+        }
         let Some(result) = self.receive(p, fd, rooms, flags)? else { return Ok(None) };
         let data = std::mem::take(&mut p.data);
         Ok(Some(Outcome::with(result as i64, Out::Data(data))))
@@ -60,22 +66,23 @@ impl Machine {
         control_room: usize,
         flags: i32,
     ) -> Result<Option<Outcome>, i32> {
+        if flags & libc::MSG_ERRQUEUE != 0 {
+            return self.read_report(fd, control_room, flags).map(Some);
+        }
         let Some(result) = self.receive(p, fd, rooms, flags)? else { return Ok(None) };
         let data = std::mem::take(&mut p.data);
         let mut out_flags = flags & libc::MSG_CMSG_CLOEXEC;
         if flags & libc::MSG_OOB != 0 && result > 0 {
             out_flags |= libc::MSG_OOB;
         }
-        let mut control = Vec::new();
+        let mut controls = Controls::new(control_room);
         let socket = self.files.socket(fd)?;
         if socket.tells_inq && flags & libc::MSG_OOB == 0 {
             let left = self.left_to_read(socket.handle);
-            control = control_message(libc::SOL_TCP, TCP_CM_INQ, &left.to_ne_bytes());
-            if control.len() > control_room {
-                out_flags |= libc::MSG_CTRUNC;
-                control.clear();
-            }
+            controls.put(libc::SOL_TCP, TCP_CM_INQ, &left.to_ne_bytes());
         }
+        out_flags |= controls.flags;
+        let control = controls.bytes;
         Ok(Some(Outcome::with(result as i64, Out::Message { data, control, flags: out_flags })))
     }
 
@@ -91,9 +98,6 @@ impl Machine {
         let waits = !self.files.get(fd).is_some_and(File::nonblocking) && flags & libc::MSG_DONTWAIT == 0;
         let socket = self.files.socket(fd)?;
         let (handle, limit) = (socket.handle, socket.receive_timeout);
-        if flags & libc::MSG_ERRQUEUE != 0 {
-            return Err(libc::EAGAIN);
-        }
         let len: usize = rooms.iter().map(|room| room.len()).sum();
         let may_wait = waits && !p.expired(self.now);
         let result = if flags & libc::MSG_OOB != 0 {
@@ -299,22 +303,14 @@ impl Machine {
         if !control_is_valid(control) {
             return Err(libc::EINVAL);
         }
+        if p.count > 0 {
+            self.note_sent(fd, flags, stamps_asked(control))?;
+        }
         match p.count {
             0 if wanted > 0 => Err(libc::EFAULT),
             count => Ok(Some(Outcome::ok(count as i64))),
         }
     }
-}
-
-/// One control message, padded as `CMSG_SPACE` says.
-fn control_message(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
-    let mut message = Vec::with_capacity(32);
-    message.extend((16 + data.len()).to_ne_bytes());
-    message.extend(level.to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    message.extend(data);
-    message.resize(message.len().next_multiple_of(8), 0);
-    message
 }
 
 /// What TCP lets pass as control messages on the way out (Linux `sock_cmsg_send`).

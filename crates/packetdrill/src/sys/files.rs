@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::poll::Epoll;
+use super::reports::Reports;
 
 /// Where descriptor numbers come from.
 pub trait Descriptors: Send {
@@ -76,6 +77,8 @@ pub(super) struct Socket {
     pub(super) tuned_send_buffer: Option<i32>,
     /// Options that are kept and given back without an effect on this stack, by level and name.
     pub(super) kept: BTreeMap<(i32, i32), i32>,
+    /// SO_ZEROCOPY, SO_TIMESTAMPING and what they have to tell.
+    pub(super) reports: Reports,
     /// Number for SO_COOKIE.
     pub(super) cookie: u64,
 }
@@ -169,6 +172,15 @@ impl Files {
             Kind::Socket(socket) => Ok(socket),
             _ => Err(libc::ENOTSOCK),
         }
+    }
+
+    /// The sockets of a kind.
+    pub(super) fn sockets(&self, wanted: impl Fn(&Socket) -> bool) -> Vec<(Fd, TcpHandle)> {
+        let one = |(fd, file): (&Fd, &File)| match &file.kind {
+            Kind::Socket(socket) if wanted(socket) => Some((*fd, socket.handle)),
+            _ => None,
+        };
+        self.open.iter().filter_map(one).collect()
     }
 
     /// The stack has news of a socket: whoever watches it looks at it again.

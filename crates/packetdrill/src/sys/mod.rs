@@ -19,6 +19,7 @@ mod files;
 mod options;
 mod pipe;
 mod poll;
+mod reports;
 mod settings;
 mod socket;
 mod sysctl;
@@ -271,6 +272,7 @@ impl Machine {
                 self.files.note_event(handle, ready);
             }
         }
+        self.report();
     }
 
     fn retry_blocked(&mut self) {

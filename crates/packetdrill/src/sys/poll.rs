@@ -92,6 +92,7 @@ impl Machine {
                 ready.remove(Ready::IN);
             }
         }
+        ready.set(Ready::ERR, ready.contains(Ready::ERR) || socket.reports.has_any());
         poll_bits(ready)
     }
 

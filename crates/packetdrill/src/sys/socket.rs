@@ -2,6 +2,7 @@
 //! `inet_accept`, `inet_shutdown`, `inet_release`).
 
 use super::files::{Kind, Phase, Socket};
+use super::reports::Reports;
 use super::{Machine, Pending};
 use crate::call::{Address, Fd, Out, Outcome};
 use lastack_core::{Error, Shutdown, State, TcpHandle};
@@ -58,6 +59,7 @@ impl Machine {
             receive_buffer: None,
             tuned_send_buffer: None,
             kept: BTreeMap::new(),
+            reports: Reports::default(),
             cookie: self.files.sockets_made,
         };
         let kind = Kind::Socket(Box::new(socket));
@@ -126,7 +128,8 @@ impl Machine {
                 let cookie = self.files.sockets_made;
                 let socket = self.files.socket_mut(new)?;
                 // A child is a copy of its listener.
-                *socket = Socket { handle: child, phase: Phase::Connected, cookie, ..parent };
+                let reports = parent.reports.inherited();
+                *socket = Socket { handle: child, phase: Phase::Connected, cookie, reports, ..parent };
                 let peer = self.stack.tcp_peer_addr(child).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
                 let peer = in_family(peer, parent.v6);
                 Ok(Some(Outcome::with(new.into(), Out::Peer(peer))))

@@ -1,5 +1,6 @@
 //! Whether the outcome of a call is what the script says.
 
+use super::control::{self, StampClock};
 use super::{epoll_event, member, number, value_bytes};
 use crate::call::{Out, Outcome};
 use crate::script::constants::errno_name;
@@ -11,12 +12,12 @@ type Checked = Result<(), String>;
 ///
 /// # Errors
 /// The first difference.
-pub(in crate::run) fn check(line: &CallLine, outcome: &Outcome) -> Checked {
+pub(in crate::run) fn check(line: &CallLine, outcome: &Outcome, clock: &StampClock) -> Checked {
     result(&line.want, outcome, super::makes_descriptor(&line.name))?;
     if outcome.result < 0 {
         return Ok(());
     }
-    written(line, outcome)
+    written(line, outcome, clock)
 }
 
 fn result(want: &Want, outcome: &Outcome, descriptor: bool) -> Checked {
@@ -36,7 +37,7 @@ fn result(want: &Want, outcome: &Outcome, descriptor: bool) -> Checked {
     if fits { Ok(()) } else { Err(format!("expected {expected}, got {got}")) }
 }
 
-fn written(line: &CallLine, outcome: &Outcome) -> Checked {
+fn written(line: &CallLine, outcome: &Outcome, clock: &StampClock) -> Checked {
     let arg = |at: usize| line.args.get(at).unwrap_or(&Expr::Ellipsis);
     match (line.name.as_str(), &outcome.out) {
         ("getsockopt", Out::Value(got)) => option(arg(3), arg(4), got),
@@ -51,7 +52,7 @@ fn written(line: &CallLine, outcome: &Outcome) -> Checked {
         },
         ("poll", Out::Polled(got)) => polled(arg(0), got),
         ("epoll_wait", Out::Events(got)) => events(arg(1), got),
-        ("recvmsg", Out::Message { flags, control, .. }) => message(arg(1), *flags, control),
+        ("recvmsg", Out::Message { flags, control, .. }) => message(arg(1), *flags, control, clock),
         ("read" | "recv" | "recvfrom" | "readv", Out::Data(bytes)) => zeros(bytes),
         _ => Ok(()),
     }
@@ -153,7 +154,7 @@ fn events(wanted: &Expr, got: &[crate::call::EpollEvent]) -> Checked {
     Ok(())
 }
 
-fn message(wanted: &Expr, flags: i32, control: &[u8]) -> Checked {
+fn message(wanted: &Expr, flags: i32, control: &[u8], clock: &StampClock) -> Checked {
     let Expr::Struct(fields) = wanted else { return Ok(()) };
     if let Some(Expr::Int(wanted)) = member(fields, "msg_flags")
         && *wanted as i32 != flags
@@ -161,39 +162,7 @@ fn message(wanted: &Expr, flags: i32, control: &[u8]) -> Checked {
         return Err(format!("msg_flags: expected {wanted:#x}, got {flags:#x}"));
     }
     match member(fields, "msg_control") {
-        Some(Expr::List(list)) => controls(list, control),
+        Some(Expr::List(list)) => control::compare(list, control, clock),
         _ => Ok(()),
     }
-}
-
-/// Control messages: level, type, and an int where the script gives one.
-fn controls(wanted: &[Expr], got: &[u8]) -> Checked {
-    let mut rest = got;
-    for wanted in wanted {
-        let Expr::Struct(fields) = wanted else {
-            return Err("a control message is {cmsg_level=..., ...}".into());
-        };
-        let Some((header, _)) = rest.split_at_checked(16) else {
-            return Err("a control message is missing".into());
-        };
-        let int =
-            |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
-        let len = header.first_chunk::<8>().map_or(16, |len| usize::from_ne_bytes(*len));
-        for (name, got) in [("cmsg_level", int(8)), ("cmsg_type", int(12))] {
-            if let Some(Expr::Int(wanted)) = member(fields, name)
-                && *wanted as i32 != got
-            {
-                return Err(format!("{name}: expected {wanted}, got {got}"));
-            }
-        }
-        let data = rest.get(16..len.max(16)).unwrap_or_default();
-        if let Some(expr @ (Expr::Int(_) | Expr::List(_))) = member(fields, "cmsg_data") {
-            let wanted = value_bytes(expr).map_err(|_| "cmsg_data has to be a number".to_owned())?;
-            if wanted != data {
-                return Err(format!("cmsg_data: expected {wanted:02x?}, got {data:02x?}"));
-            }
-        }
-        rest = rest.get(len.max(16).next_multiple_of(8)..).unwrap_or_default();
-    }
-    if rest.is_empty() { Ok(()) } else { Err("there are more control messages than the script names".into()) }
 }

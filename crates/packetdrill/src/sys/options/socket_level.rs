@@ -13,6 +13,7 @@ const RECEIVE_MIN: i32 = 2304;
 const SO_RCVTIMEO_NEW: i32 = 66;
 const SO_SNDTIMEO_NEW: i32 = 67;
 const SO_BUF_LOCK: i32 = 72;
+const SO_ZEROCOPY: i32 = 60;
 /// Bits of SO_BUF_LOCK.
 const LOCK_SEND: i32 = 1;
 const LOCK_RECEIVE: i32 = 2;
@@ -37,6 +38,12 @@ impl Machine {
             libc::SO_REUSEADDR => options.reuse_addr.into(),
             libc::SO_REUSEPORT => options.reuse_port.into(),
             libc::SO_KEEPALIVE => options.keepalive.into(),
+            SO_ZEROCOPY => socket.reports.zerocopy.into(),
+            libc::SO_TIMESTAMPING => {
+                // The clock that would be bound to comes behind the flags; there is none.
+                let value = [socket.reports.stamping, 0].map(u32::to_ne_bytes).concat();
+                return Ok(cut(&value, len));
+            }
             libc::SO_OOBINLINE => options.oob_inline.into(),
             libc::SO_SNDBUF => self.send_memory(fd)?,
             libc::SO_RCVBUF => self.receive_memory(fd)?,
@@ -146,6 +153,12 @@ impl Machine {
                 self.files.socket_mut(fd)?.send_timeout = limit;
                 Ok(())
             }
+            SO_ZEROCOPY if (0..=1).contains(&number) => {
+                self.files.socket_mut(fd)?.reports.zerocopy = on;
+                Ok(())
+            }
+            SO_ZEROCOPY => Err(libc::EINVAL),
+            libc::SO_TIMESTAMPING => self.set_stamping(fd, number),
             SO_BUF_LOCK => self.set_buffer_lock(fd, number),
             _ => self.set_kept(fd, libc::SOL_SOCKET, name, number),
         }
