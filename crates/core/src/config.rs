@@ -70,11 +70,12 @@ pub struct TcpConfig {
     pub rto_max: Duration,
     /// RTO before the first sample (RFC 6298 2.1). Default 1 s.
     pub rto_initial: Duration,
-    /// Repeats of a SYN with back-off (`tcp_syn_retries`). Default 6.
+    /// Repeats of a SYN with back-off, and of the SYN-ACK of crossed SYNs (`tcp_syn_retries`); a SYN is given up at the first
+    /// expiry past the time of so many doublings at the latest. Default 6.
     pub syn_retries: u8,
     /// Repeats of a SYN before back-off begins (`tcp_syn_linear_timeouts`). Default 4.
     pub syn_linear_timeouts: u8,
-    /// Repeats of a SYN-ACK (`tcp_synack_retries`). Default 5.
+    /// Repeats of a listener's SYN-ACK (`tcp_synack_retries`). Default 5.
     pub synack_retries: u8,
     /// R2 (`tcp_retries2`): gives up at the first RTO past the model time of this many doublings. Default 15 (924.6 s).
     pub retries2: u8,
@@ -105,7 +106,8 @@ pub struct TcpConfig {
     /// Outgoing connections may take a port over from TIME_WAIT once its timestamps are this old (`tcp_tw_reuse`=1
     /// with `tcp_tw_reuse_delay`); `None` = never. Default 1 s.
     pub time_wait_reuse_delay: Option<Duration>,
-    /// Half-open connections of one listener at the most (`tcp_max_syn_backlog`); the backlog bounds it too.
+    /// Without cookies, half-open connections of one listener at the most, but for a last quarter (`tcp_max_syn_backlog`);
+    /// with them it bounds only those that wait for the application's decision. The backlog and one more bound all of them.
     /// Default 4096.
     pub max_syn_backlog: usize,
     /// Largest backlog of a listener (`somaxconn`). Default 4096.

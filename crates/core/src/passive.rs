@@ -6,7 +6,7 @@ use crate::event::Ready;
 use crate::ip::IcmpUnreach;
 use crate::slab::Key;
 use crate::stack::Stack;
-use crate::tcp::listen::{Request, RequestAction, RequestBase, check_cookie, cookie_isn};
+use crate::tcp::listen::{Request, RequestAction, RequestBase, SynQueue, check_cookie, cookie_isn};
 use crate::tcp::options::Knob;
 use crate::tcp::reset::send_reset;
 use crate::tcp::segment::{Seg, Verdict};
@@ -78,27 +78,22 @@ impl Stack {
         let Some(tcb) = tables.connections.get_mut(listener) else { return };
         let defer = tcb.knobs.has(Knob::DEFER);
         let Some(listen) = tcb.listen.as_mut() else { return };
-        // A SYN that takes TIME_WAIT over skips the limits, as on Linux.
-        if iss.is_none() {
-            if listen.accept_full() {
-                cx.counters.listen_overflows += 1;
-                cx.counters.listen_drops += 1;
-                return;
-            }
-            if listen.half_open >= listen.backlog.max(1) || listen.half_open >= cx.cfg.tcp.max_syn_backlog {
-                listen.overflow_at = Some(cx.now);
-                if !cx.cfg.tcp.syn_cookies || defer {
-                    cx.counters.listen_drops += 1;
-                    return;
-                }
-                let cookie = cookie_isn(cx, tuple, seg.seq, seg.options.mss);
-                let request = Request::new(cx, *tuple, seg, base, Some(cookie));
-                let segment = request.syn_ack(cx, true);
-                cx.counters.syncookies_sent += 1;
-                cx.counters.out_segs += 1;
-                cx.send_segment(segment);
-                return;
-            }
+        // A SYN that takes TIME_WAIT over is not held up by the SYN queue.
+        let queue = if iss.is_some() { SynQueue::Room } else { listen.syn_queue(&cx.cfg.tcp, defer) };
+        if queue == SynQueue::Full || listen.accept_full() {
+            cx.counters.listen_overflows += u64::from(queue != SynQueue::Full);
+            cx.counters.listen_drops += 1;
+            return;
+        }
+        if queue == SynQueue::Cookies {
+            listen.overflow_at = Some(cx.now);
+            let cookie = cookie_isn(cx, tuple, seg.seq, seg.options.mss);
+            let request = Request::new(cx, *tuple, seg, base, Some(cookie));
+            let segment = request.syn_ack(cx, true);
+            cx.counters.syncookies_sent += 1;
+            cx.counters.out_segs += 1;
+            cx.send_segment(segment);
+            return;
         }
         listen.half_open += 1;
         listen.young += 1;

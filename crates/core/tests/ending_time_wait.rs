@@ -89,21 +89,32 @@ fn the_new_incarnation_takes_no_byte_of_the_old_one() {
 }
 
 #[test]
-fn a_syn_from_time_wait_skips_the_limits_of_the_listener() {
-    let mut rig = server_time_wait(Setup::default());
+fn a_syn_from_time_wait_skips_the_syn_queue_but_not_the_accept_queue() {
+    let mut rig = server_time_wait(Setup::default().with(|config| config.tcp.syn_cookies = false));
     let h = rig.listener.unwrap();
     rig.stack.tcp_listen(rig.now, h, 0).unwrap();
     let old = rig.peer;
     rig.next_peer();
     rig.peer_syn();
-    rig.inject(seg("ACK", 0, 0));
+    let (waiting, iss) = (rig.peer, rig.iss);
     rig.next_peer();
     // The queue is full for others.
     rig.inject(seg("SYN", -1, 0));
     rig.expect_nothing();
     rig.peer = old;
+    let mut overflowing = rig.clone();
     rig.inject(seg("SYN", 5000, 0));
     assert!(rig.take()[0].starts_with("SYN,ACK"));
+    // With a full accept queue the SYN is dropped, and the record is gone.
+    overflowing.peer = waiting;
+    overflowing.iss = iss;
+    overflowing.inject(seg("ACK", 0, 0));
+    overflowing.peer = old;
+    let drops = overflowing.stack.counters().listen_overflows;
+    overflowing.inject(seg("SYN", 5000, 0));
+    overflowing.expect_nothing();
+    assert_eq!(overflowing.stack.counters().listen_overflows, drops + 1);
+    overflowing.expect_gone();
 }
 
 #[test]

@@ -658,13 +658,33 @@ fn a_syn_is_given_up_after_131_s() {
 }
 
 #[test]
-fn a_syn_ack_is_given_up_after_63_s() {
-    for start in [Start::NewSynRecv, Start::SynReceived] {
+fn few_syn_retries_end_when_so_many_doublings_would() {
+    // Five expiries without back-off come before the first doubling.
+    for (retries, end, repeats) in
+        [(1, 3, &[1, 2][..]), (2, 7, &[1, 2, 3, 4, 5]), (3, 19, &[1, 2, 3, 4, 5, 7, 11])]
+    {
+        let mut rig = Start::SynSent.rig(Setup::default().with(|config| config.tcp.syn_retries = retries));
+        let since = rig.now;
+        rig.advance(s(end) - ms(1));
+        let at: Vec<_> = times(&mut rig, since, "SYN -1(0)").iter().map(|at| at / 1000).collect();
+        assert_eq!(at, repeats, "{retries}");
+        rig.expect_state(State::SynSent);
+        rig.advance(ms(1));
+        rig.expect_gone();
+        assert_eq!(rig.read(), Err(Error::TimedOut(Timeout::Syn)));
+    }
+}
+
+#[test]
+fn a_syn_ack_is_given_up_after_63_s_and_that_of_crossed_syns_after_127() {
+    // tcp_synack_retries is the listener's; crossed SYNs have the patience of a SYN.
+    for (start, repeats) in [(Start::NewSynRecv, 5), (Start::SynReceived, 6)] {
         let mut rig = start.rig(Setup::default());
         let since = rig.now;
-        rig.advance(ms(62_999));
+        rig.advance(s((2 << repeats) - 1) - ms(1));
         let at: Vec<_> = times(&mut rig, since, "SYN,ACK -1(0) ack 0").iter().map(|at| at / 1000).collect();
-        assert_eq!(at, [1, 3, 7, 15, 31], "{start:?}");
+        let wanted: Vec<u64> = (1..=repeats).map(|n| (1 << n) - 1).collect();
+        assert_eq!(at, wanted, "{start:?}");
         assert_eq!(rig.state(), start.state());
         rig.advance(ms(1));
         rig.expect_nothing();

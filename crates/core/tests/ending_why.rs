@@ -28,7 +28,7 @@ fn each_state_says_what_it_waits_for() {
         (
             Start::SynReceived,
             Actor::Peer,
-            "SYN_RECV for 2 s: our SYN-ACK (sent 2 times) is not acknowledged; the peer has to act; the record goes in 61 s (retransmission timed out)",
+            "SYN_RECV for 2 s: our SYN-ACK (sent 2 times) is not acknowledged; the peer has to act; the record goes in 125 s (retransmission timed out)",
         ),
         (
             Start::NewSynRecv,

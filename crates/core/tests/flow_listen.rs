@@ -76,12 +76,12 @@ fn the_accept_queue_holds_backlog_plus_one_and_the_last_ack_is_dropped() {
     let mut rig = Rig::new(Setup::default());
     let listener = rig.listen(2);
     let mut isses = Vec::new();
-    for port in 0..3 {
+    for port in 0..4 {
         peer_at(&mut rig, 2000 + port);
         rig.peer_syn();
         isses.push(rig.iss);
     }
-    // The SYN queue is full at two; a third SYN was answered by a cookie.
+    // The SYN queue holds one more than the backlog; a fourth SYN was answered by a cookie.
     assert_eq!(rig.stack.counters().syncookies_sent, 1);
     for port in 0..2 {
         peer_at(&mut rig, 2000 + port);
@@ -97,9 +97,9 @@ fn the_accept_queue_holds_backlog_plus_one_and_the_last_ack_is_dropped() {
             rig.peer_syn();
             isses.push(rig.iss);
             peer_at(&mut rig, 3000);
-            rig.iss = isses[3];
-        } else {
             rig.iss = isses[4];
+        } else {
+            rig.iss = isses[5];
         }
         rig.inject(seg("ACK", 0, 0));
         rig.expect_state(state);
@@ -114,7 +114,7 @@ fn the_accept_queue_holds_backlog_plus_one_and_the_last_ack_is_dropped() {
     assert!(rig.stack.tcp_accept(listener).is_ok());
     peer_at(&mut rig, 3001);
     rig.advance(s(1));
-    rig.expect("SYN,ACK -1(0) ack 0");
+    assert!(rig.take().contains(&"SYN,ACK -1(0) ack 0".into()));
     rig.inject(seg("ACK", 0, 0));
     rig.expect_state(State::Established);
 }
@@ -147,14 +147,14 @@ fn abort_on_overflow_resets_instead() {
 fn cookies_are_sent_only_when_the_syn_queue_is_full_and_open_connections() {
     let mut rig = Rig::new(Setup::modern());
     let listener = rig.listen(8);
-    for port in 0..8 {
+    for port in 0..=8 {
         peer_at(&mut rig, 2000 + port);
         rig.peer_syn();
     }
     assert_eq!(rig.stack.counters().syncookies_sent, 0);
     peer_at(&mut rig, 3000);
     rig.peer_syn();
-    assert_eq!((rig.stack.counters().syncookies_sent, rig.stack.counts().requests), (1, 8));
+    assert_eq!((rig.stack.counters().syncookies_sent, rig.stack.counts().requests), (1, 9));
     rig.advance(ms(500));
     rig.take();
     // A wrong one first.
@@ -179,7 +179,7 @@ fn a_cookie_without_timestamps_carries_the_mss_and_no_other_option() {
     for (mss, told) in [(Some(1460), 1460), (Some(1459), 1440), (Some(700), 536), (None, 536)] {
         let setup = Setup { sack: true, scale: Some(7), mss, ..Setup::default() };
         let mut rig = Rig::new(setup);
-        let listener = rig.listen(1);
+        let listener = rig.listen(0);
         rig.peer_syn();
         peer_at(&mut rig, 3000);
         rig.inject(seg("SYN", -1, 0));
@@ -224,12 +224,32 @@ fn a_cookie_is_believed_only_soon_after_an_overflow() {
 #[test]
 fn a_full_syn_queue_without_cookies_drops() {
     let mut rig = Rig::new(Setup::default().with(|c| c.tcp.syn_cookies = false));
-    rig.listen(1);
+    rig.listen(0);
     rig.peer_syn();
     peer_at(&mut rig, 3000);
     rig.inject(seg("SYN", -1, 0));
     rig.expect_nothing();
     assert_eq!(rig.stack.counters().listen_drops, 1);
+}
+
+#[test]
+fn without_cookies_the_last_quarter_of_max_syn_backlog_stays_free() {
+    for (limit, taken) in [(8, 7), (4, 4), (0, 1)] {
+        let setup = Setup::default().with(|c| {
+            c.tcp.syn_cookies = false;
+            c.tcp.max_syn_backlog = limit;
+        });
+        let mut rig = Rig::new(setup);
+        rig.listen(100);
+        for port in 0..20 {
+            peer_at(&mut rig, 2000 + port);
+            rig.inject(seg("SYN", -1, 0));
+        }
+        assert_eq!(
+            (rig.stack.counts().requests, rig.stack.counters().listen_drops),
+            (taken, 20 - taken as u64)
+        );
+    }
 }
 
 // The records stay bounded and the honest client gets in.
@@ -241,8 +261,8 @@ fn a_syn_flood_leaves_no_more_records_than_the_backlog() {
         rig.peer = SocketAddr::new([192, 0, 2, 3 + (n % 200) as u8].into(), 1024 + (n / 200) as u16);
         rig.inject(seg("SYN", -1, 0));
     }
-    assert_eq!(rig.stack.counts().requests, 128);
-    assert_eq!(rig.stack.counters().syncookies_sent, 20_000 - 128);
+    assert_eq!(rig.stack.counts().requests, 129);
+    assert_eq!(rig.stack.counters().syncookies_sent, 20_000 - 129);
     rig.sent.clear();
     rig.peer = "192.0.2.2:999".parse().unwrap();
     rig.peer_syn();
@@ -429,9 +449,9 @@ fn deferred_requests_are_bounded_and_use_no_cookies() {
         rig.inject(seg("SYN", -1, 0));
     }
     rig.expect_nothing();
-    assert_eq!(rig.stack.counts().requests, 4);
+    assert_eq!(rig.stack.counts().requests, 5);
     assert_eq!(rig.stack.counters().syncookies_sent, 0);
-    assert_eq!(core::iter::from_fn(|| rig.stack.tcp_next_pending(listener)).count(), 4);
+    assert_eq!(core::iter::from_fn(|| rig.stack.tcp_next_pending(listener)).count(), 5);
     rig.advance(s(131));
     assert_eq!(rig.stack.counts().requests, 0);
     rig.expect_all_freed();

@@ -12,6 +12,7 @@ use super::state::{Cause, Initiator, State};
 use super::tcb::Tuple;
 use super::validate::{PAWS_MSL, in_window, take_ack_slot};
 use super::window::{MAX_WSCALE, wscale_for};
+use crate::config::TcpConfig;
 use crate::ctx::Ctx;
 use crate::event::ConnectionId;
 use crate::slab::Key;
@@ -58,6 +59,33 @@ impl Listen {
     pub(crate) fn accept_full(&self) -> bool {
         self.accept.len() > self.backlog
     }
+
+    /// What becomes of a SYN (Linux `inet_csk_reqsk_queue_is_full`, `tcp_conn_request`): one request more than the backlog
+    /// is kept. Without cookies the last quarter of `max_syn_backlog` is for peers known from before, of which lastack
+    /// keeps no record; with them it does not count, unless requests wait for a decision, which a cookie cannot.
+    pub(crate) fn syn_queue(&self, cfg: &TcpConfig, deferring: bool) -> SynQueue {
+        let full = self.half_open > self.backlog;
+        let max = cfg.max_syn_backlog;
+        if deferring {
+            return if full || self.half_open >= max { SynQueue::Full } else { SynQueue::Room };
+        }
+        match cfg.syn_cookies {
+            true if full => SynQueue::Cookies,
+            false if full || self.half_open.saturating_add(max >> 2) > max => SynQueue::Full,
+            _ => SynQueue::Room,
+        }
+    }
+}
+
+/// What a listener can do with one more SYN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SynQueue {
+    /// Keep a request.
+    Room,
+    /// Answer with a cookie and keep nothing.
+    Cookies,
+    /// Drop it.
+    Full,
 }
 
 /// A half-open connection.

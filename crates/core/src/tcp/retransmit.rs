@@ -102,15 +102,28 @@ impl Tcb {
     }
 
     fn on_syn_timer(&mut self, cx: &mut Ctx) {
-        let limit = self.knobs.syn_retries.saturating_add(cx.cfg.tcp.syn_linear_timeouts);
         let user = self.user_timeout_passed(cx, self.retrans_stamp);
-        if self.retransmits >= limit || user {
+        if user || self.handshake_over(cx, self.retransmits, cx.now) {
             let (timeout, cause) =
                 if user { (Timeout::User, Cause::UserTimeout) } else { (Timeout::Syn, Cause::SynTimeout) };
             let error = self.soft_error.unwrap_or(Error::TimedOut(timeout));
             return self.fail(cx, error, cause, Initiator::Timer);
         }
         self.repeat_syn(cx);
+    }
+
+    /// Whether an expiry at `at`, after `retransmits` repeats, ends the handshake: they were as many as are allowed, or it
+    /// has lasted as long as so many doublings take (Linux `tcp_write_timeout`). The latter comes first when SYNs that are
+    /// repeated without back-off outlast few retries.
+    pub(crate) fn handshake_over(&self, cx: &Ctx, retransmits: u8, at: Instant) -> bool {
+        let (cfg, retries) = (&cx.cfg.tcp, self.knobs.syn_retries);
+        let linear = if self.state() == State::SynSent { cfg.syn_linear_timeouts } else { 0 };
+        let modelled = retransmits > 0 && self.knobs.user_timeout_ms == 0;
+        retransmits >= retries.saturating_add(linear)
+            || modelled
+                && self
+                    .retrans_stamp
+                    .is_some_and(|since| at - since >= model_timeout(cfg, retries, cfg.rto_initial))
     }
 
     /// Sends the SYN again and arms its timer: at first at a constant distance, then with back-off.
@@ -124,7 +137,7 @@ impl Tcb {
     }
 
     fn on_synack_timer(&mut self, cx: &mut Ctx) {
-        if self.retransmits >= cx.cfg.tcp.synack_retries {
+        if self.handshake_over(cx, self.retransmits, cx.now) {
             let error = self.soft_error.unwrap_or(Error::TimedOut(Timeout::Syn));
             return self.fail(cx, error, Cause::RetransmissionTimeout, Initiator::Timer);
         }

@@ -297,14 +297,16 @@ impl Tcb {
 
     fn handshake_ends(&self, cx: &Ctx, timer: Instant) -> Option<(Cause, Instant)> {
         let active = self.state() == State::SynSent;
-        let (limit, linear, cause) = if active {
-            let linear = cx.cfg.tcp.syn_linear_timeouts;
-            (self.knobs.syn_retries.saturating_add(linear), linear, Cause::SynTimeout)
+        let (linear, cause) = if active {
+            (cx.cfg.tcp.syn_linear_timeouts, Cause::SynTimeout)
         } else {
-            (cx.cfg.tcp.synack_retries, 0, Cause::RetransmissionTimeout)
+            (0, Cause::RetransmissionTimeout)
         };
         let (mut at, mut backoff) = (timer, self.backoff);
-        for retransmits in self.retransmits..limit {
+        for retransmits in self.retransmits..u8::MAX {
+            if self.handshake_over(cx, retransmits, at) {
+                break;
+            }
             backoff = backoff.saturating_add(u8::from(retransmits >= linear));
             at += double(self.rtt.rto(), backoff).min(cx.cfg.tcp.rto_max);
         }
