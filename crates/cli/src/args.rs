@@ -324,8 +324,8 @@ impl Summary {
     }
 }
 
-/// Shows the help that was asked for, or says in one line what is wrong with the command line.
-pub fn report(error: &clap::Error) -> ExitCode {
+/// Shows the help that was asked for, or says in one line what is wrong with the command line, whose first word is `verb`.
+pub fn report(error: &clap::Error, verb: Option<&OsString>) -> ExitCode {
     let help = matches!(
         error.kind(),
         ErrorKind::DisplayHelp
@@ -338,8 +338,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
         let asked = error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
         return if asked { ExitCode::SUCCESS } else { ExitCode::from(crate::FAILURE) };
     }
-    let verb = std::env::args_os().nth(1);
-    let verb = verb.as_deref().and_then(|v| v.to_str()).filter(|v| usage(v).is_some());
+    let verb = verb.and_then(|v| v.to_str()).filter(|v| usage(v).is_some());
     output::error(&one_line(error, verb));
     ExitCode::from(if verb == Some("run") { crate::RUN_FAILURE } else { crate::FAILURE })
 }

@@ -2,22 +2,25 @@
 
 use crate::args::{Summary, mtu};
 use clap::{Parser, ValueEnum};
-use lastack_gateway::{AttachOptions, AttachTarget, Publish};
-use std::net::Ipv4Addr;
+use lastack_gateway::{AttachOptions, AttachTarget, Outgoing, Publish, Upstream};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Give an existing network namespace its network, in the place of slirp4netns.
 ///
-/// Makes an interface (layer 3) in the namespace and carries what comes from it, until SIGTERM or SIGINT, the end of
-/// --exit-fd, or the end of the namespace. Root is not needed for a namespace of one's own. Options and addresses are those
-/// of slirp4netns: the interface has 10.0.2.100, the host's loopback is at 10.0.2.2, the name server at 10.0.2.3.
+/// Takes the TAP or TUN of that name in the namespace, or makes a TUN (layer 3), and carries what comes from it, until SIGTERM
+/// or SIGINT, the end of --exit-fd, or the end of the namespace. Root is not needed for a namespace of one's own. Options and
+/// addresses are those of slirp4netns: the interface has 10.0.2.100, the host's loopback is at 10.0.2.2, the name server at
+/// 10.0.2.3. Started under the name slirp4netns, lastack is 'lastack attach'.
 #[derive(Debug, Parser)]
 #[command(
     override_usage = "lastack attach [OPTIONS] PID|PATH [NAME]",
     after_help = "Examples:\n  unshare --user --map-root-user --net sleep 1000 &\n  \
                   lastack attach --configure --mtu 65520 --disable-host-loopback $! tap0\n  \
-                  lastack attach --configure --netns-type path /run/netns/blue\n\n\
+                  lastack attach --configure --netns-type path /run/netns/blue\n  \
+                  for programs that start slirp4netns (podman, rootlesskit):\n    \
+                  ln -s \"$(command -v lastack)\" ~/bin/slirp4netns\n\n\
                   Exit status: 0 when the namespace, --exit-fd or a signal ended it; 125 if lastack fails; 2 for bad usage."
 )]
 pub struct Attach {
@@ -39,6 +42,26 @@ pub struct Attach {
     /// Do not lead the name server inside to the host's
     #[arg(long)]
     pub disable_dns: bool,
+    /// Make a socket at PATH over which slirp4netns's requests lead ports inside (add_hostfwd, list_hostfwd, remove_hostfwd)
+    #[arg(long, short, value_name = "PATH")]
+    pub api_socket: Option<PathBuf>,
+    /// Have connections of the host leave from this IPv4 address, or by this interface
+    #[arg(long, value_name = "ADDR|NAME")]
+    pub outbound_addr: Option<String>,
+    /// Have connections of the host leave from this IPv6 address, or by this interface
+    #[arg(long, value_name = "ADDR|NAME")]
+    pub outbound_addr6: Option<String>,
+    /// Through what connections are made: direct, socks5://[USER:PASSWORD@]HOST:PORT or http://[USER:PASSWORD@]HOST:PORT
+    // What looks like a link is an address.
+    #[allow(rustdoc::broken_intra_doc_links)]
+    #[arg(long, value_name = "WHERE", default_value = "direct")]
+    pub upstream: Upstream,
+    /// Give up files (Landlock) and all capabilities but the one for low ports before anything is carried
+    #[arg(long)]
+    pub enable_sandbox: bool,
+    /// Have the kernel deny system calls that lastack has no use for: to start programs, enter namespaces, mount and the like
+    #[arg(long)]
+    pub enable_seccomp: bool,
     /// Write 1 to this inherited descriptor when the network is there
     #[arg(long, short, value_name = "FD")]
     pub ready_fd: Option<i32>,
@@ -67,7 +90,7 @@ pub struct Attach {
     /// A process in the namespace; or a file, with --netns-type path
     #[arg(value_name = "PID|PATH")]
     pub target: PathBuf,
-    /// Name of the interface, which must not exist yet
+    /// Name of the interface: one that exists and that nobody uses is taken, else it is made
     #[arg(value_name = "NAME", default_value = "tap0")]
     pub name: String,
 }
@@ -89,10 +112,33 @@ fn cidr(text: &str) -> Result<(Ipv4Addr, u8), String> {
     parse().ok_or_else(|| "it takes an IPv4 network, as in 10.0.2.0/24".to_owned())
 }
 
+/// As slirp4netns: an address, or an interface, which then is for both families.
+fn outgoing(v4: Option<&str>, v6: Option<&str>) -> Result<Outgoing, String> {
+    let mut outgoing = Outgoing::default();
+    let given = v4.into_iter().map(|text| (text, false)).chain(v6.into_iter().map(|text| (text, true)));
+    for (text, is_v6) in given {
+        match text.parse() {
+            Ok(IpAddr::V4(ip)) if !is_v6 => outgoing.v4 = Some(ip),
+            Ok(IpAddr::V6(ip)) if is_v6 => outgoing.v6 = Some(ip),
+            Ok(_) if is_v6 => {
+                return Err(format!("--outbound-addr6 takes an IPv6 address or an interface, not {text}"));
+            }
+            Ok(_) => {
+                return Err(format!("--outbound-addr takes an IPv4 address or an interface, not {text}"));
+            }
+            Err(_) if outgoing.interface.as_deref().is_some_and(|other| other != text) => {
+                return Err("--outbound-addr and --outbound-addr6 name two interfaces; use one".to_owned());
+            }
+            Err(_) => outgoing.interface = Some(text.to_owned()),
+        }
+    }
+    Ok(outgoing)
+}
+
 /// Carries the namespace until it is over; the exit status.
 ///
 /// # Errors
-/// The target is no number though it has to be.
+/// The target is no number though it has to be; addresses to leave from that are none.
 pub fn main(args: Attach) -> Result<ExitCode, String> {
     let target = match args.netns_type {
         Netns::Path => AttachTarget::Path(args.target),
@@ -104,6 +150,7 @@ pub fn main(args: Attach) -> Result<ExitCode, String> {
             })?)
         }
     };
+    let outgoing = outgoing(args.outbound_addr.as_deref(), args.outbound_addr6.as_deref())?;
     let status = lastack_gateway::attach(AttachOptions {
         userns_path: args.userns_path,
         interface: args.name,
@@ -114,6 +161,11 @@ pub fn main(args: Attach) -> Result<ExitCode, String> {
         host_loopback: !args.disable_host_loopback,
         dns: !args.disable_dns,
         publish: args.publish,
+        api_socket: args.api_socket,
+        outgoing,
+        upstream: args.upstream,
+        sandbox: args.enable_sandbox,
+        seccomp: args.enable_seccomp,
         ready_fd: args.ready_fd,
         exit_fd: args.exit_fd,
         trace: args.trace,

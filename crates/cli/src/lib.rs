@@ -11,6 +11,8 @@ pub mod tun2socks;
 
 use args::{Args, Verb};
 use clap::Parser as _;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Exit status when an entry of the bestiary failed.
@@ -20,11 +22,32 @@ pub const FAILURE: u8 = 2;
 /// The same for `run`, where 2 may be the program's own status (as `env` and `chroot` do).
 pub const RUN_FAILURE: u8 = 125;
 
+/// Under this name the command is `lastack attach`, for programs that start it.
+const SLIRP4NETNS: &str = "slirp4netns";
+
+/// The words of the command line, the first of which is the program's name.
+fn words(given: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<_> = given.into_iter().collect();
+    let is_slirp =
+        words.first().is_some_and(|name| Path::new(name).file_name() == Some(SLIRP4NETNS.as_ref()));
+    if is_slirp {
+        // It shows its version for `-v` too.
+        let version = words.len() == 2 && (words[1] == "-v" || words[1] == "--version");
+        if version {
+            words[1] = "--version".into();
+        } else {
+            words.insert(1, "attach".into());
+        }
+    }
+    words
+}
+
 /// Does what the command line of this process says; gives the exit status.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let words = words(std::env::args_os());
+    let args = match Args::try_parse_from(&words) {
         Ok(args) => args,
-        Err(error) => return args::report(&error),
+        Err(error) => return args::report(&error, words.get(1)),
     };
     match args.verb {
         Verb::Demo(demo) => match demo::main(&demo) {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, PipeWriter, Write, pipe};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use lastack_device::Device;
 use lastack_device::tun::{Tun, TunOptions};
@@ -11,14 +12,16 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::wait::waitpid;
 
 use crate::addresses::{AddressMap, Network};
+use crate::api::Api;
 use crate::channel::{Channel, Message};
+use crate::confine;
 use crate::namespace::existing::{self, Given, Place};
 use crate::namespace::missing;
 use crate::options::{AttachOptions, AttachTarget, GatewayOptions};
 use crate::owner::NamespaceId;
 use crate::program::STATUS_FAILED;
 use crate::resolv;
-use crate::session::{Session, check_interface, check_mtu, fit, open_capture, raise_open_files};
+use crate::session::{Inlets, Session, check_interface, check_mtu, fit, open_capture, raise_open_files};
 use crate::sys;
 use crate::trace::say;
 use crate::wait::{hold_signals, wait};
@@ -46,6 +49,9 @@ pub fn attach(options: AttachOptions) -> i32 {
 fn attach_to(options: AttachOptions) -> Result<(), String> {
     check_mtu(options.mtu)?;
     check_interface(&options.interface)?;
+    options.outgoing.check()?;
+    // Later there may be no files to look its name up with.
+    let upstream = options.upstream.clone().resolved()?;
     let network = network(&options)?;
     let place = place(&options)?;
     let ready = inherited("ready-fd", options.ready_fd)?;
@@ -67,6 +73,7 @@ fn attach_to(options: AttachOptions) -> Result<(), String> {
     for publish in &options.publish {
         ports.extend(publish.bind()?);
     }
+    let api = options.api_socket.as_deref().map(Api::bind).transpose()?;
     let resolv_conf = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let server = resolv::first_name_server(&resolv_conf, |name| if_nametoindex(name).ok());
     let addresses = AddressMap {
@@ -79,11 +86,22 @@ fn attach_to(options: AttachOptions) -> Result<(), String> {
         trace: options.trace,
         records: options.summary.is_some(),
         namespace: NamespaceId::of(&place.network).ok(),
+        upstream,
+        outgoing: options.outgoing,
         ..GatewayOptions::new(addresses)
     };
     let (ended, alive) = pipe().map_err(|error| fail("make a pipe", error))?;
     let alive = Some(OwnedFd::from(alive));
-    let session = Session::start(tun, capture, gateway_options, ports, options.summary, alive)
+    if options.sandbox {
+        let folder = options.api_socket.as_deref().and_then(|path| path.parent());
+        let folder = folder.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+        confine::sandbox(folder)?;
+    }
+    if options.seccomp {
+        confine::filter_system_calls()?;
+    }
+    let inlets = Inlets { ports, api };
+    let session = Session::start(tun, capture, gateway_options, inlets, options.summary, alive)
         .map_err(|error| fail("start the gateway", error))?;
     if let Some(ready) = ready {
         // Whoever wanted to know may be gone.

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::activity::Activity;
 use crate::addresses::{AddressMap, GATEWAY_V6, Network, PREFIX_V6};
+use crate::api::Api;
 use crate::faults::Faults;
 use crate::options::{GatewayOptions, Limits};
 use crate::outgoing::Outgoing;
@@ -27,7 +28,7 @@ use crate::stage::{Side, Stage};
 use crate::summary::{Ledger, Report, count};
 use crate::trace::{Trace, Warning, say, transition};
 use crate::upstream::Upstream;
-use crate::{ping, tcp, udp};
+use crate::{api, ping, tcp, udp};
 
 /// Pause between two looks while the gateway waits for the last data.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
@@ -65,6 +66,7 @@ pub struct Gateway {
     tcp: TcpListener,
     udp: UdpSocket,
     published: Vec<Listening>,
+    api: Option<Api>,
     echoes: mpsc::Receiver<Vec<u8>>,
 }
 
@@ -132,12 +134,17 @@ impl Gateway {
             addresses,
             limits,
         };
-        Ok(Self { shared: Arc::new(shared), tcp, udp, published: Vec::new(), echoes })
+        Ok(Self { shared: Arc::new(shared), tcp, udp, published: Vec::new(), api: None, echoes })
     }
 
     /// Carries what comes to a port of the host to a port inside, once the gateway [runs](Self::run).
     pub fn publish(&mut self, port: Listening) {
         self.published.push(port);
+    }
+
+    /// Lets ports be led inside while the gateway runs.
+    pub(crate) fn serve_api(&mut self, api: Api) {
+        self.api = Some(api);
     }
 
     /// The stack.
@@ -152,14 +159,17 @@ impl Gateway {
     /// # Errors
     /// The device failed.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<Report> {
-        let Self { shared, tcp, udp, published, echoes } = self;
+        let Self { shared, tcp, udp, published, api, echoes } = self;
         let (leave, leaving) = watch::channel(());
         let mut tasks = JoinSet::new();
         tasks.spawn(tcp::serve(Arc::clone(&shared), tcp, leaving.clone()));
         tasks.spawn(udp::serve(Arc::clone(&shared), udp, leaving.clone()));
         tasks.spawn(ping::serve(Arc::clone(&shared), echoes, leaving.clone()));
         for port in published {
-            port.serve(&shared, &leaving, &mut tasks)?;
+            port.serve(&shared, &leaving, leaving.clone(), &mut tasks)?;
+        }
+        if let Some(api) = api {
+            tasks.spawn(api::serve(Arc::clone(&shared), api, leaving.clone()));
         }
         drop(leaving);
         let failure = tokio::select! {

@@ -18,8 +18,10 @@
 
 mod activity;
 pub mod addresses;
+mod api;
 mod attach;
 mod channel;
+mod confine;
 mod dial;
 pub mod faults;
 mod gateway;

@@ -188,7 +188,8 @@ pub struct AttachOptions {
     pub target: AttachTarget,
     /// The user namespace to enter before, as a file. Default: the one that owns the network namespace.
     pub userns_path: Option<PathBuf>,
-    /// Name of the interface, which must not exist yet. Default `lastack0`.
+    /// Name of the interface. One that exists and that nobody uses, TAP or TUN, is taken over; else a TUN is made. Default
+    /// `lastack0`.
     pub interface: String,
     /// Bring the interface up with address and default route, and `lo` too. Default false: that is left to others.
     pub configure: bool,
@@ -205,6 +206,16 @@ pub struct AttachOptions {
     pub dns: bool,
     /// Ports of the host that lead to the interface. Default none.
     pub publish: Vec<Publish>,
+    /// A socket to make, over which ports can be led inside by slirp4netns's requests. Default none.
+    pub api_socket: Option<PathBuf>,
+    /// Through what the host's connections are made. Default directly.
+    pub upstream: Upstream,
+    /// By which way the host's sockets leave it. Default any.
+    pub outgoing: Outgoing,
+    /// Give up files (Landlock) and all capabilities but the one for low ports before anything is carried. Default false.
+    pub sandbox: bool,
+    /// Have the kernel deny system calls that lastack has no use for. Default false.
+    pub seccomp: bool,
     /// Number of an inherited descriptor to which `1` is written when the network is there; then it is closed.
     pub ready_fd: Option<i32>,
     /// Number of an inherited descriptor; when its other end is closed, all is over.
@@ -234,6 +245,11 @@ impl AttachOptions {
             host_loopback: true,
             dns: true,
             publish: Vec::new(),
+            api_socket: None,
+            upstream: Upstream::Direct,
+            outgoing: Outgoing::default(),
+            sandbox: false,
+            seccomp: false,
             ready_fd: None,
             exit_fd: None,
             trace: false,

@@ -130,7 +130,7 @@ impl Publish {
         socket.set_nonblocking(true)?;
         let socket =
             if tcp { Bound::Tcp(socket.into()) } else { Bound::Udp(std::net::UdpSocket::from(socket)) };
-        Ok(Listening { socket, inside: self.inside })
+        Ok(Listening { socket, inside: Inside { port: self.inside, address: None } })
     }
 
     fn explain(&self, address: IpAddr, error: &io::Error) -> String {
@@ -153,7 +153,15 @@ fn has_no_family(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub struct Listening {
     socket: Bound,
-    inside: u16,
+    inside: Inside,
+}
+
+/// Where a port of the host leads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inside {
+    pub(crate) port: u16,
+    /// `None`: the interface's own, of either family.
+    pub(crate) address: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -163,22 +171,30 @@ enum Bound {
 }
 
 impl Listening {
-    /// Carries what comes, in tasks of `tasks`, until the sender of `leaving` is gone.
+    /// Leads to another address inside than the interface's own.
+    pub(crate) fn leading_to(mut self, address: Option<IpAddr>) -> Self {
+        self.inside.address = address;
+        self
+    }
+
+    /// Carries what comes, in tasks of `tasks`. With the sender of `closing` gone, nothing new is taken; with that of
+    /// `leaving`, all ends.
     pub(crate) fn serve(
         self,
         shared: &Arc<Shared>,
         leaving: &watch::Receiver<()>,
+        closing: watch::Receiver<()>,
         tasks: &mut JoinSet<Leave>,
     ) -> io::Result<()> {
         let (shared, leaving) = (Arc::clone(shared), leaving.clone());
         match self.socket {
             Bound::Tcp(listener) => {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                tasks.spawn(inbound::tcp::serve(shared, listener, self.inside, leaving));
+                tasks.spawn(inbound::tcp::serve(shared, listener, self.inside, leaving, closing));
             }
             Bound::Udp(socket) => {
                 let socket = tokio::net::UdpSocket::from_std(socket)?;
-                tasks.spawn(inbound::udp::serve(shared, socket, self.inside, leaving));
+                tasks.spawn(inbound::udp::serve(shared, socket, self.inside, closing));
             }
         }
         Ok(())

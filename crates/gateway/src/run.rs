@@ -13,7 +13,7 @@ use crate::options::{GatewayOptions, RunOptions};
 use crate::outgoing::Outgoing;
 use crate::program::{Launcher, Program, STATUS_FAILED, Signals};
 use crate::resolv;
-use crate::session::{Session, check_mtu, fit, open_capture, raise_open_files};
+use crate::session::{Inlets, Session, check_mtu, fit, open_capture, raise_open_files};
 use crate::trace::say;
 
 /// Exit status when a rule never took effect and [`RunOptions::strict_faults`] is set, whatever the program's was.
@@ -83,7 +83,8 @@ fn run_program(options: RunOptions) -> Result<i32, String> {
         namespace: launcher.namespace(),
         notes: None,
     };
-    let session = Session::start(tun, capture, gateway_options, ports, options.summary, None)
+    let inlets = Inlets { ports, api: None };
+    let session = Session::start(tun, capture, gateway_options, inlets, options.summary, None)
         .map_err(|error| fail("start the gateway", error))?;
 
     let ended = launcher.run(&signals);

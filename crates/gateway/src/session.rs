@@ -14,6 +14,7 @@ use lastack_device::tun::Tun;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 
+use crate::api::Api;
 use crate::gateway::Gateway;
 use crate::options::{GatewayOptions, Limits, MTU_RANGE, SummaryFormat};
 use crate::publish::Listening;
@@ -96,6 +97,13 @@ fn notes(capture: CaptureFile) -> Notes {
     })
 }
 
+/// What leads inside.
+#[derive(Debug, Default)]
+pub(crate) struct Inlets {
+    pub(crate) ports: Vec<Listening>,
+    pub(crate) api: Option<Api>,
+}
+
 /// A running gateway.
 pub(crate) struct Session {
     gateway: JoinHandle<io::Result<Report>>,
@@ -110,7 +118,7 @@ impl Session {
         tun: Tun,
         capture: Option<CaptureFile>,
         mut options: GatewayOptions,
-        ports: Vec<Listening>,
+        inlets: Inlets,
         summary: Option<SummaryFormat>,
         alive: Option<OwnedFd>,
     ) -> io::Result<Self> {
@@ -125,7 +133,8 @@ impl Session {
             .enable_all()
             .build()?;
         let mut gateway = Gateway::new(device, options)?;
-        ports.into_iter().for_each(|port| gateway.publish(port));
+        inlets.ports.into_iter().for_each(|port| gateway.publish(port));
+        inlets.api.into_iter().for_each(|api| gateway.serve_api(api));
         let (stop, stopped) = oneshot::channel::<()>();
         let gateway = thread::Builder::new().name("lastack-run".to_owned()).spawn(move || {
             let report = runtime.block_on(gateway.run(async {

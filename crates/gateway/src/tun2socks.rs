@@ -19,7 +19,7 @@ use crate::options::{GatewayOptions, Limits, SummaryFormat};
 use crate::outgoing::Outgoing;
 use crate::owner::NamespaceId;
 use crate::program::STATUS_FAILED;
-use crate::session::{Session, check_interface, check_mtu, fit, open_capture, raise_open_files};
+use crate::session::{Inlets, Session, check_interface, check_mtu, fit, open_capture, raise_open_files};
 use crate::trace::say;
 use crate::upstream::Upstream;
 use crate::wait::{hold_signals, wait};
@@ -207,7 +207,7 @@ fn carry(options: Tun2SocksOptions) -> Result<(), String> {
     };
     let (ended, alive) = pipe().map_err(|error| fail("make a pipe", error))?;
     let alive = Some(OwnedFd::from(alive));
-    let session = Session::start(tun, capture, gateway_options, Vec::new(), options.summary, alive)
+    let session = Session::start(tun, capture, gateway_options, Inlets::default(), options.summary, alive)
         .map_err(|error| fail("start the gateway", error))?;
     let routed = place.add_routes(&upstream, &outgoing);
     if routed.is_ok() {

@@ -58,6 +58,13 @@ fn bad_usage_of_attach_is_one_line_with_the_right_form() {
     );
     rejected(&["attach", "--mtu", "70000", "1"], 2, &["'70000'", "576 to 65535"]);
     rejected(&["attach", "--ready-fd", "99", "1"], 125, &["--ready-fd 99", "no such descriptor"]);
+    rejected(
+        &["attach", "--outbound-addr", "::1", "1"],
+        2,
+        &["--outbound-addr takes an IPv4 address", "::1"],
+    );
+    rejected(&["attach", "--outbound-addr", "none0", "1"], 125, &["no interface none0"]);
+    rejected(&["attach", "--target-type", "bess", "1"], 2, &["--target-type", "lastack attach [OPTIONS]"]);
     rejected(&["attach", "4194305"], 125, &["there is no process 4194305"]);
     rejected(&["attach", "1", "an interface's name"], 125, &["an interface's name", "1 to 15"]);
     rejected(&["attach", "--netns-type", "path", "/etc/passwd"], 125, &["/etc/passwd"]);

@@ -1,6 +1,6 @@
 //! TCP from a published port.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::dial::is_shortage;
 use crate::faults::{Armed, Plan};
 use crate::gateway::{Leave, Shared};
 use crate::host_socket::HostSocket;
+use crate::publish::Inside;
 use crate::summary::{Direction, End, Party};
 use crate::tcp::{Flow, Outcome};
 use crate::trace::number;
@@ -25,19 +26,25 @@ use crate::trace::number;
 /// Pause after the kernel could not hand a client over for want of something.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes clients until the sender of `leaving` is gone, and then cuts their connections. A client over the limit waits,
-/// let in by the kernel, until another connection ends.
+/// Takes clients until the sender of `closing` is gone, and cuts their connections when that of `leaving` is. A client over
+/// the limit waits, let in by the kernel, until another connection ends.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     listener: tokio::net::TcpListener,
-    port: u16,
+    inside: Inside,
     mut leaving: watch::Receiver<()>,
+    mut closing: watch::Receiver<()>,
 ) -> Leave {
     let mut flows = JoinSet::new();
-    loop {
+    let mut listener = Some(listener);
+    while listener.is_some() || !flows.is_empty() {
         let accepted = tokio::select! {
-            accepted = accept(&shared, &listener) => accepted,
+            accepted = accept(&shared, listener.as_ref()) => accepted,
             Some(_) = flows.join_next() => continue,
+            _ = closing.changed(), if listener.is_some() => {
+                listener = None;
+                continue;
+            }
             _ = leaving.changed() => {
                 flows.shutdown().await;
                 return Leave::Told;
@@ -47,7 +54,7 @@ pub(crate) async fn serve(
             Ok((client, source, slot)) => match client.local_addr() {
                 Ok(destination) => {
                     let flow = Flow::begin(&shared, Direction::Inbound, (source, destination));
-                    flows.spawn(carry(flow, client, source, port, slot));
+                    flows.spawn(carry(flow, client, source, inside, slot));
                 }
                 // Gone again.
                 Err(_) => drop(client),
@@ -60,12 +67,14 @@ pub(crate) async fn serve(
             Err(_) => {}
         }
     }
+    Leave::Told
 }
 
 async fn accept(
     shared: &Shared,
-    listener: &tokio::net::TcpListener,
+    listener: Option<&tokio::net::TcpListener>,
 ) -> io::Result<(tokio::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let Some(listener) = listener else { return pending().await };
     let slot = match Arc::clone(&shared.slots).try_acquire_owned() {
         Ok(slot) => slot,
         Err(_) => Arc::clone(&shared.slots).acquire_owned().await.map_err(io::Error::other)?,
@@ -78,7 +87,7 @@ async fn carry(
     mut flow: Flow,
     client: tokio::net::TcpStream,
     source: SocketAddr,
-    port: u16,
+    to: Inside,
     _slot: OwnedSemaphorePermit,
 ) {
     // Bytes go on at once: Nagle has had its say at the sender. It fails on a connection that is gone already.
@@ -98,7 +107,7 @@ async fn carry(
         Err(_) => return,
     };
     let inside = tokio::select! {
-        inside = dial(&mut flow, socket, source, port, &plan) => inside,
+        inside = dial(&mut flow, socket, source, to, &plan) => inside,
         error = poll_fn(|cx| client.poll_reset(cx)) => {
             flow.outcome = Some(Outcome::new(End::Reset, Party::Host, Some(error.to_string())));
             return;
@@ -137,7 +146,7 @@ async fn dial(
     flow: &mut Flow,
     first: TcpSocket,
     source: SocketAddr,
-    port: u16,
+    inside: Inside,
     plan: &Plan,
 ) -> io::Result<TcpStream> {
     if let Some((by, rule)) = &plan.delay {
@@ -146,7 +155,7 @@ async fn dial(
     }
     let mut failure = None;
     let mut socket = Some(first);
-    for (from, to) in ways(&flow.shared.addresses.network, source, port) {
+    for (from, to) in ways(&flow.shared.addresses.network, source, inside) {
         let connect = async {
             let socket = match socket.take() {
                 Some(socket) => socket,

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ways;
 use crate::gateway::{Leave, Shared};
+use crate::publish::Inside;
 use crate::seeing::Opener;
 use crate::summary::{Direction, FlowRecord};
 
@@ -31,7 +32,7 @@ struct Entry {
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     host: tokio::net::UdpSocket,
-    port: u16,
+    inside: Inside,
     mut leaving: watch::Receiver<()>,
 ) -> Leave {
     let host = Arc::new(host);
@@ -52,7 +53,7 @@ pub(crate) async fn serve(
         let known = lock(&table).get(&client).map(|entry| Arc::clone(&entry.flow));
         let flow = match known {
             Some(flow) => flow,
-            None => match open(&shared, &host, client, port).await {
+            None => match open(&shared, &host, client, inside).await {
                 Ok(flow) => {
                     make_room(&table, shared.limits.max_udp_flows);
                     let flow = Arc::new(flow);
@@ -111,9 +112,9 @@ async fn open(
     shared: &Arc<Shared>,
     host: &Arc<tokio::net::UdpSocket>,
     client: SocketAddr,
-    port: u16,
+    inside: Inside,
 ) -> io::Result<Flow> {
-    let ways = ways(&shared.addresses.network, client, port);
+    let ways = ways(&shared.addresses.network, client, inside);
     let (from, target) = *ways.first().ok_or(io::ErrorKind::AddrNotAvailable)?;
     let inside = UdpSocket::bind(&shared.host, SocketAddr::new(from, 0)).await?;
     inside.connect(target).await?;
