@@ -10,6 +10,7 @@ use std::time::Duration;
 fn work(case: Case, peer: Peer) -> u64 {
     match (case, peer) {
         (Case::Bulk1500 | Case::Bulk65535 | Case::BulkGso, _) => 16 << 20,
+        (Case::Churn | Case::ChurnIdle1k, Peer::Smoltcp) => 100,
         (Case::ChurnIdle10k, Peer::Smoltcp) => 20,
         _ => 500,
     }

@@ -3,7 +3,7 @@
 
 use crate::link::{Link, Packet};
 use crate::stream::{PERIOD, pattern, slice_at};
-use crate::workload::{CHURN_GAP_MICROS, COPY, ROUND_MICROS, WINDOW, Workload};
+use crate::workload::{COPY, Peer, ROUND_MICROS, TimeWait, WINDOW, Workload};
 use lastack_core::wire::Capabilities;
 use lastack_core::{Cidr, Config, Error, Event, Instant, Ready, Stack, State, TcpHandle};
 use std::hint::black_box;
@@ -284,7 +284,7 @@ impl Workload for Bulk {
 }
 
 /// One connection after the other. Each leaves its TIME_WAIT record in the client's stack, where it stays for the
-/// full 60 s of virtual time.
+/// full 60 s of virtual time, unless the stack is told to make none.
 pub struct Churn {
     duo: Duo,
     made: u64,
@@ -294,12 +294,20 @@ pub struct Churn {
 }
 
 impl Churn {
-    /// `idle` other connections, open at both ends; then `warm_up` connections before the first that counts.
+    /// `idle` other connections, open at both ends; then the connections before the first that counts.
     #[must_use]
-    pub fn new(idle: usize, warm_up: u64) -> Self {
+    pub fn new(idle: usize, time_wait: TimeWait) -> Self {
         let mut churn = Self::for_family(Family::V4);
+        churn.gap = time_wait.gap_micros();
+        if time_wait == TimeWait::Neither {
+            for end in [&mut churn.duo.client, &mut churn.duo.server] {
+                let config = end.stack.tcp_config_mut();
+                config.timestamps = false;
+                config.max_time_wait = 0;
+            }
+        }
         churn.duo.open(0, idle);
-        churn.run(warm_up);
+        churn.run(time_wait.warm_up(Peer::Lastack));
         churn
     }
 
@@ -309,7 +317,7 @@ impl Churn {
         Self {
             duo: Duo::new((1500, 0), family, MANY_ADDRESSES),
             made: 0,
-            gap: CHURN_GAP_MICROS,
+            gap: TimeWait::Lastack.gap_micros(),
             served: false,
         }
     }

@@ -33,7 +33,7 @@ struct Arguments {
 enum What {
     /// Throughput of one connection: MTU 1500, MTU 65535, MTU 1500 with segmentation left to the device.
     Bulk(Timing),
-    /// Connections per second: alone, and beside 1,000 and 10,000 idle connections.
+    /// Connections per second: with TIME_WAIT on both sides, on neither, on lastack's; beside 1,000 and 10,000 idle ones.
     Churn(Timing),
     /// Bytes per idle connection and per TIME_WAIT record.
     Memory(Memory),

@@ -5,7 +5,7 @@
 
 use crate::link::{Link, Packet};
 use crate::stream::{PERIOD, pattern, slice_at};
-use crate::workload::{CHURN_BUFFER, CHURN_GAP_MICROS, COPY, ROUND_MICROS, WINDOW, Workload};
+use crate::workload::{CHURN_BUFFER, COPY, Peer, ROUND_MICROS, TimeWait, WINDOW, Workload};
 use lastack_core::wire::PacketMeta;
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
@@ -13,6 +13,7 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -269,11 +270,14 @@ impl Workload for Bulk {
     }
 }
 
-/// One connection after the other. TIME_WAIT is thrown away with the socket, as nothing else keeps smoltcp fast: a
-/// socket in TIME_WAIT stays in the set, and every poll looks at it.
+/// One connection after the other. TIME_WAIT either stays as long as smoltcp makes it, 10 s: its socket is in the set, and
+/// every poll looks at it. Or it is thrown away with the socket.
 pub struct Churn {
     duo: Duo,
     client: SocketHandle,
+    /// Clients' sockets in TIME_WAIT, the oldest first, if they are kept.
+    waiting: VecDeque<SocketHandle>,
+    time_wait: TimeWait,
     server: SocketHandle,
     port: u16,
 }
@@ -282,14 +286,15 @@ impl Churn {
     /// `idle` other connections stand in the server's set; their client ends are let go, which spares smoltcp half
     /// of the cost.
     #[must_use]
-    pub fn new(idle: usize) -> Self {
+    pub fn new(idle: usize, time_wait: TimeWait) -> Self {
         let mut duo = Duo::new((1500, 0));
         open_idle(&mut duo, idle, 64, false);
         let client = duo.client.sockets.add(socket(CHURN_BUFFER));
         let server = duo.server.sockets.add(socket(CHURN_BUFFER));
-        let mut churn = Self { duo, client, server, port: 1024 };
+        let waiting = VecDeque::new();
+        let mut churn = Self { duo, client, waiting, time_wait, server, port: 1024 };
         churn.serve();
-        churn.run(if idle > 1_000 { 10 } else { 1_000 });
+        churn.run(if idle > 1_000 { 10 } else { time_wait.warm_up(Peer::Smoltcp) });
         churn
     }
 
@@ -332,10 +337,36 @@ impl Churn {
         socket.state() == State::TimeWait
     }
 
+    /// The client's socket is in TIME_WAIT: another takes the next connection. One whose TIME_WAIT is over is used again,
+    /// as it is; a new one is made if there is none.
+    fn leave(&mut self) {
+        let sockets = &mut self.duo.client.sockets;
+        if self.time_wait != TimeWait::Both {
+            *sockets.get_mut::<Socket<'_>>(self.client) = socket(CHURN_BUFFER);
+            return;
+        }
+        self.waiting.push_back(self.client);
+        let over = |handle: &mut SocketHandle| sockets.get::<Socket<'_>>(*handle).state() == State::Closed;
+        self.client = match self.waiting.pop_front_if(over) {
+            Some(handle) => handle,
+            None => sockets.add(socket(CHURN_BUFFER)),
+        };
+    }
+
+    /// Clients' sockets that are in TIME_WAIT.
+    #[must_use]
+    pub fn time_wait(&self) -> usize {
+        let waits = |(_, socket): &(SocketHandle, &smoltcp::socket::Socket<'_>)| {
+            let smoltcp::socket::Socket::Tcp(socket) = socket;
+            socket.state() == State::TimeWait
+        };
+        self.duo.client.sockets.iter().filter(waits).count()
+    }
+
     /// One connection, from connect until the server's end is gone and the client's is in TIME_WAIT.
     fn one(&mut self) {
         self.port = if self.port >= 65_000 { 1024 } else { self.port + 1 };
-        self.duo.tick(CHURN_GAP_MICROS);
+        self.duo.tick(self.time_wait.gap_micros());
         let context = self.duo.client.interface.context();
         let socket = self.duo.client.sockets.get_mut::<Socket<'_>>(self.client);
         socket.connect(context, (address(2), SERVER_PORT), self.port).expect("a fresh socket can connect");
@@ -350,8 +381,7 @@ impl Churn {
             self.duo.server.transmit(now);
             let listens = self.duo.server.sockets.get::<Socket<'_>>(self.server).state() == State::Listen;
             if ended && listens {
-                let socket = self.duo.client.sockets.get_mut::<Socket<'_>>(self.client);
-                *socket = self::socket(CHURN_BUFFER);
+                self.leave();
                 return;
             }
         }

@@ -14,8 +14,42 @@ pub const ROUND_MICROS: u64 = 10;
 /// Virtual time between two connections of the churn cases, in microseconds. With a TIME_WAIT of 60 s it keeps
 /// 60,000 records in lastack's table.
 pub const CHURN_GAP_MICROS: u64 = 1_000;
-/// Connections made before a churn case is measured, so that TIME_WAIT records expire as fast as they are made.
-pub const CHURN_WARM_UP: u64 = 62_000;
+/// The same where both stacks keep TIME_WAIT: 6,000 records in lastack's table (60 s), 1,000 sockets in smoltcp's set
+/// (10 s, which is fixed).
+pub const KEEPING_GAP_MICROS: u64 = 10_000;
+
+/// Who keeps the TIME_WAIT of connections that the client has closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeWait {
+    /// Both, for as long as they do by themselves.
+    Both,
+    /// lastack does; smoltcp's socket is thrown away in TIME_WAIT.
+    Lastack,
+    /// Neither: smoltcp's socket is thrown away, lastack is told to make no record. And lastack's timestamps, which
+    /// smoltcp does not send, are off.
+    Neither,
+}
+
+impl TimeWait {
+    /// Virtual time between two connections, in microseconds.
+    #[must_use]
+    pub const fn gap_micros(self) -> u64 {
+        match self {
+            Self::Both => KEEPING_GAP_MICROS,
+            Self::Lastack | Self::Neither => CHURN_GAP_MICROS,
+        }
+    }
+
+    /// Connections made before the first that counts, so that TIME_WAIT ends as often as it begins.
+    #[must_use]
+    pub const fn warm_up(self, peer: Peer) -> u64 {
+        match (self, peer) {
+            (Self::Both, Peer::Lastack) => 6_200,
+            (Self::Lastack, Peer::Lastack) => 62_000,
+            _ => 1_100,
+        }
+    }
+}
 
 /// Which stack is on both ends of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,12 +85,18 @@ pub enum Case {
     Bulk65535,
     /// The same with MTU 1500 and a link that takes segments of up to 64 KiB and their checksum off the stack.
     BulkGso,
-    /// Connect, one byte there, one byte back, close begun by the client.
+    /// Connect, one byte there, one byte back, close begun by the client; TIME_WAIT is kept.
     Churn,
-    /// The same with 1,000 other connections idle.
+    /// The same without what only one of the two does: no TIME_WAIT, no timestamps.
+    #[value(name = "churn-bare")]
+    ChurnBare,
+    /// The same with lastack's TIME_WAIT and timestamps, and without a TIME_WAIT on smoltcp's side.
+    #[value(name = "churn-uneven")]
+    ChurnUneven,
+    /// As `churn-uneven` with 1,000 other connections idle.
     #[value(name = "churn-idle-1000")]
     ChurnIdle1k,
-    /// The same with 10,000 other connections idle.
+    /// As `churn-uneven` with 10,000 other connections idle.
     #[value(name = "churn-idle-10000")]
     ChurnIdle10k,
 }
@@ -74,7 +114,8 @@ impl Case {
     /// All cases of bulk transfer.
     pub const BULK: [Case; 3] = [Case::Bulk1500, Case::Bulk65535, Case::BulkGso];
     /// All cases of connection churn.
-    pub const CHURN: [Case; 3] = [Case::Churn, Case::ChurnIdle1k, Case::ChurnIdle10k];
+    pub const CHURN: [Case; 5] =
+        [Case::Churn, Case::ChurnBare, Case::ChurnUneven, Case::ChurnIdle1k, Case::ChurnIdle10k];
 
     /// Name in tables and on the command line.
     #[must_use]
@@ -84,6 +125,8 @@ impl Case {
             Self::Bulk65535 => "bulk-65535",
             Self::BulkGso => "bulk-gso",
             Self::Churn => "churn",
+            Self::ChurnBare => "churn-bare",
+            Self::ChurnUneven => "churn-uneven",
             Self::ChurnIdle1k => "churn-idle-1000",
             Self::ChurnIdle10k => "churn-idle-10000",
         }
@@ -94,7 +137,7 @@ impl Case {
     pub const fn unit(self) -> Unit {
         match self {
             Self::Bulk1500 | Self::Bulk65535 | Self::BulkGso => Unit::Byte,
-            Self::Churn | Self::ChurnIdle1k | Self::ChurnIdle10k => Unit::Connection,
+            _ => Unit::Connection,
         }
     }
 
@@ -105,6 +148,16 @@ impl Case {
             Self::Bulk65535 => (65_535, 0),
             Self::BulkGso => (1500, 65_535),
             _ => (1500, 0),
+        }
+    }
+
+    /// Who keeps TIME_WAIT in a churn case.
+    #[must_use]
+    pub const fn time_wait(self) -> TimeWait {
+        match self {
+            Self::Churn => TimeWait::Both,
+            Self::ChurnBare => TimeWait::Neither,
+            _ => TimeWait::Lastack,
         }
     }
 
@@ -124,7 +177,7 @@ impl Case {
     pub const fn work(self, peer: Peer) -> u64 {
         match (self, peer) {
             (Self::Bulk1500 | Self::Bulk65535 | Self::BulkGso, _) => 512 << 20,
-            (Self::ChurnIdle1k, Peer::Smoltcp) => 4_000,
+            (Self::Churn | Self::ChurnIdle1k, Peer::Smoltcp) => 4_000,
             (Self::ChurnIdle10k, Peer::Smoltcp) => 300,
             _ => 50_000,
         }
@@ -135,7 +188,7 @@ impl Case {
     pub const fn counted_work(self, peer: Peer) -> u64 {
         match (self, peer) {
             (Self::Bulk1500 | Self::Bulk65535 | Self::BulkGso, _) => 16 << 20,
-            (Self::ChurnIdle1k, Peer::Smoltcp) => 100,
+            (Self::Churn | Self::ChurnIdle1k, Peer::Smoltcp) => 100,
             (Self::ChurnIdle10k, Peer::Smoltcp) => 10,
             _ => 2_000,
         }
@@ -149,9 +202,11 @@ impl Case {
             (Unit::Byte, Peer::Lastack) => Box::new(lastack_peer::Bulk::new(self.link())),
             (Unit::Byte, Peer::Smoltcp) => Box::new(smoltcp_peer::Bulk::new(self.link())),
             (Unit::Connection, Peer::Lastack) => {
-                Box::new(lastack_peer::Churn::new(self.idle(), CHURN_WARM_UP))
+                Box::new(lastack_peer::Churn::new(self.idle(), self.time_wait()))
             }
-            (Unit::Connection, Peer::Smoltcp) => Box::new(smoltcp_peer::Churn::new(self.idle())),
+            (Unit::Connection, Peer::Smoltcp) => {
+                Box::new(smoltcp_peer::Churn::new(self.idle(), self.time_wait()))
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use lastack_bench::lastack_peer::{self, Family};
 use lastack_bench::smoltcp_peer;
 use lastack_bench::stream::{PERIOD, pattern, slice_at};
-use lastack_bench::workload::{COPY, Case, Peer, Workload};
+use lastack_bench::workload::{COPY, Case, Peer, TimeWait, Workload};
 
 /// Not a multiple of the pieces in which the application writes.
 const BYTES: u64 = 3_000_001;
@@ -63,6 +63,32 @@ fn lastack_churn_lets_time_wait_records_expire() {
     churn.set_gap(1_000_000);
     churn.run(100);
     assert!((59..=62).contains(&churn.time_wait()), "{} records after 100 s", churn.time_wait());
+}
+
+#[test]
+fn both_stacks_keep_their_time_wait_in_the_case_that_says_so() {
+    let churn = lastack_peer::Churn::new(0, TimeWait::Both);
+    assert!((5_950..=6_000).contains(&churn.time_wait()), "{} records of 60 s", churn.time_wait());
+    let churn = smoltcp_peer::Churn::new(0, TimeWait::Both);
+    assert!((950..=1_000).contains(&churn.time_wait()), "{} sockets of 10 s", churn.time_wait());
+}
+
+#[test]
+fn neither_stack_keeps_a_time_wait_in_the_bare_case() {
+    assert_eq!(lastack_peer::Churn::new(0, TimeWait::Neither).time_wait(), 0);
+    assert_eq!(smoltcp_peer::Churn::new(0, TimeWait::Neither).time_wait(), 0);
+}
+
+#[test]
+fn both_stacks_send_the_same_number_of_packets_for_a_connection() {
+    for case in [Case::Churn, Case::ChurnBare, Case::ChurnUneven] {
+        for peer in Peer::ALL {
+            let mut churn = case.prepare(peer);
+            let before = churn.packets();
+            churn.run(50);
+            assert_eq!(churn.packets() - before, 7 * 50, "{} on {}", case.name(), peer.name());
+        }
+    }
 }
 
 #[test]
