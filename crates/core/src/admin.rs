@@ -157,8 +157,8 @@ impl Stack {
     #[must_use]
     pub fn tcp_record_state(&self, local: SocketAddr, remote: SocketAddr) -> Option<State> {
         let tuple = Tuple {
-            local: local.ip(),
-            remote: remote.ip(),
+            local: local.ip().into(),
+            remote: remote.ip().into(),
             local_port: local.port(),
             remote_port: remote.port(),
         };

@@ -40,10 +40,8 @@ impl OutItem {
 /// Keys of the stack's keyed functions; never logged, never compared.
 #[derive(Clone)]
 pub(crate) struct Secrets {
-    /// Initial sequence numbers (RFC 6528).
+    /// Initial sequence numbers (RFC 6528) and timestamp offsets (RFC 7323 7.1).
     isn: [u8; 16],
-    /// Timestamp offsets (RFC 7323 7.1).
-    timestamp: [u8; 16],
     /// The four-tuple table.
     table: [u8; 16],
     /// Ephemeral ports (RFC 6056).
@@ -89,8 +87,7 @@ impl Ctx {
             rng.fill_bytes(&mut bytes);
             bytes
         };
-        let secrets =
-            Secrets { isn: key(), timestamp: key(), table: key(), port: key(), cookie: key(), ip: key() };
+        let secrets = Secrets { isn: key(), table: key(), port: key(), cookie: key(), ip: key() };
         Self {
             now,
             pool: ChunkPool::new(cfg.memory_limit),
@@ -170,18 +167,18 @@ impl Ctx {
         hash_tuple(&self.secrets.table, tuple) as u32
     }
 
-    /// Initial sequence number: keyed hash of the four-tuple plus a clock of 64 ns ticks, as Linux (RFC 6528 asks for
-    /// 4 microseconds at the slowest).
-    pub(crate) fn isn(&self, tuple: &Tuple) -> SeqNumber {
+    /// Initial sequence number, and the offset of the timestamp clock: two halves of one keyed hash of the four-tuple. To
+    /// the number a clock of 64 ns ticks is added, as on Linux (RFC 6528 asks for 4 microseconds at the slowest). The
+    /// offset stays the same for a four-tuple that is used again, so that its peer sees a clock that rises (RFC 7323 7.1).
+    pub(crate) fn first_numbers(&self, tuple: &Tuple) -> (SeqNumber, u32) {
         let clock = (self.now.as_nanos() >> 6) as u32;
-        SeqNumber((hash_tuple(&self.secrets.isn, tuple) as u32).wrapping_add(clock))
+        let hash = hash_tuple(&self.secrets.isn, tuple);
+        (SeqNumber((hash as u32).wrapping_add(clock)), (hash >> 32) as u32)
     }
 
-    /// Offset of a connection's timestamp clock. By the address pair, as Linux, so that a port that is reused sees a
-    /// clock that rises.
+    /// Offset of a connection's timestamp clock alone.
     pub(crate) fn ts_offset(&self, tuple: &Tuple) -> u32 {
-        let pair = Tuple { local_port: 0, remote_port: 0, ..*tuple };
-        hash_tuple(&self.secrets.timestamp, &pair) as u32
+        self.first_numbers(tuple).1
     }
 
     /// Start of the search for an ephemeral port towards a destination (RFC 6056 3.3.3).
@@ -201,24 +198,12 @@ impl Ctx {
 
 /// SipHash-1-3 of a four-tuple, laid out by hand: this is on the path of each segment.
 fn hash_tuple(key: &[u8; 16], tuple: &Tuple) -> u64 {
-    let ports = u64::from(tuple.local_port) << 16 | u64::from(tuple.remote_port);
-    match (tuple.local, tuple.remote) {
-        (core::net::IpAddr::V4(local), core::net::IpAddr::V4(remote)) => {
-            hash_words(key, [u64::from(local.to_bits()) << 32 | u64::from(remote.to_bits()), ports])
-        }
-        (local, remote) => {
-            let ([a, b], [c, d]) = (to_v6(local), to_v6(remote));
-            hash_words(key, [a, b, c, d, ports])
+    let ports = u32::from(tuple.local_port) << 16 | u32::from(tuple.remote_port);
+    match (tuple.local.as_v4(), tuple.remote.as_v4()) {
+        (Some(local), Some(remote)) => hash_words(key, [u64::from(local) << 32 | u64::from(remote)], ports),
+        _ => {
+            let ([a, b], [c, d]) = (tuple.local.words(), tuple.remote.words());
+            hash_words(key, [a, b, c, d], ports)
         }
     }
-}
-
-/// An address as an IPv6 one, in two words.
-fn to_v6(addr: core::net::IpAddr) -> [u64; 2] {
-    let octets = match addr {
-        core::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        core::net::IpAddr::V6(v6) => v6.octets(),
-    };
-    let bits = u128::from_le_bytes(octets);
-    [bits as u64, (bits >> 64) as u64]
 }

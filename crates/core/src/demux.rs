@@ -225,7 +225,7 @@ impl Tables {
             if tcb.knobs.has(Knob::V6_ONLY) && tuple.local.is_ipv4() {
                 continue;
             }
-            let score = match_address(tcb.tuple.local, tuple.local);
+            let score = match_address(tcb.tuple.local.ip(), tuple.local.ip());
             if score == 0 || score < best {
                 continue;
             }
@@ -252,7 +252,7 @@ impl Tables {
         let Some(me) = self.connections.get(key) else { return true };
         self.any_port.iter().filter_map(|other| self.connections.get(*other)).any(|other| {
             let shared = me.knobs.has(Knob::REUSE_PORT) && other.knobs.has(Knob::REUSE_PORT);
-            overlap(other.tuple.local, me.tuple.local) && !shared
+            overlap(other.tuple.local.ip(), me.tuple.local.ip()) && !shared
         })
     }
 
@@ -278,7 +278,7 @@ impl Tables {
                 || addr.is_ipv4() && tcb.knobs.has(Knob::V6_ONLY);
             tcb.key != key
                 && !v6_only
-                && overlap(tcb.tuple.local, addr.ip())
+                && overlap(tcb.tuple.local.ip(), addr.ip())
                 && !both_reuse
                 && !(reuse_port && tcb.knobs.has(Knob::REUSE_PORT))
         };
@@ -297,7 +297,7 @@ impl Tables {
         open.map(|tcb| (tcb.tuple, tcb.knobs.has(Knob::REUSE_ADDR)))
             .chain(waiting4)
             .chain(waiting6)
-            .filter(|(tuple, _)| tuple.local_port == addr.port() && overlap(tuple.local, addr.ip()))
+            .filter(|(tuple, _)| tuple.local_port == addr.port() && overlap(tuple.local.ip(), addr.ip()))
             .any(|(_, reuses)| !(with_reuse && reuses))
     }
 

@@ -60,6 +60,7 @@
 
 extern crate alloc;
 
+mod addr;
 mod admin;
 pub(crate) mod buffer;
 pub mod config;

@@ -45,7 +45,7 @@ impl Stack {
     }
 
     fn request_base(&mut self, listener: Key, tuple: &Tuple) -> Option<RequestBase> {
-        let path_mtu = self.ip.path_mtu(self.cx.now, tuple.remote);
+        let path_mtu = self.ip.path_mtu(self.cx.now, tuple.remote.ip());
         let tcb = self.tables.connections.get(listener)?;
         let fixed = tcb.knobs.has(Knob::FIXED_RCVBUF);
         let initial = self.cx.cfg.tcp.recv_buffer_initial as u32;

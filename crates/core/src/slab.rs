@@ -6,7 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
+use core::num::{NonZeroU32, NonZeroU64};
 
 const PAGE: usize = 256;
 /// Pages that together hold the first `PAGE` entries: sizes 1, 1, 2, 4, ... 128.
@@ -17,26 +17,39 @@ const NIL: u32 = u32::MAX;
 /// A handle to an entry. Once the entry is removed, the handle matches nothing, even when the slot is
 /// used again (until the slot has been reused 2^32 - 1 times).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Key {
-    index: u32,
-    generation: NonZeroU32,
-}
+pub(crate) struct Key(NonZeroU64);
 
 impl Key {
+    /// The generation in the upper half, the slot in the lower: one word, which is stored and loaded as one.
+    #[inline]
+    fn new(index: u32, generation: NonZeroU32) -> Self {
+        let generation = NonZeroU64::from(generation);
+        // Neither the shift nor the slot makes it zero: the generation has its bits in the upper half.
+        Key(NonZeroU64::new(generation.get() << 32 | u64::from(index)).unwrap_or(generation))
+    }
+
     /// The slot's number: small, dense, reused after removal.
+    #[inline]
     pub(crate) fn index(self) -> u32 {
-        self.index
+        self.0.get() as u32
+    }
+
+    #[inline]
+    fn generation(self) -> u32 {
+        (self.0.get() >> 32) as u32
     }
 
     /// Both halves in one number, for timers and other tables keyed by `u64`.
+    #[inline]
     pub(crate) fn to_u64(self) -> u64 {
-        u64::from(self.generation.get()) << 32 | u64::from(self.index)
+        self.0.get()
     }
 
     /// The inverse of [`Key::to_u64`]; `None` for a number that no key has.
+    #[inline]
     pub(crate) fn from_u64(bits: u64) -> Option<Key> {
         let generation = NonZeroU32::new((bits >> 32) as u32)?;
-        Some(Key { index: bits as u32, generation })
+        Some(Key::new(bits as u32, generation))
     }
 }
 
@@ -145,18 +158,18 @@ impl<T> Slab<T> {
                 generation = NonZeroU32::new(last.wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
                 next = after;
             }
-            *slot = Slot::Used { generation, value: make(Key { index, generation }) };
+            *slot = Slot::Used { generation, value: make(Key::new(index, generation)) };
         }
         self.free = next;
         self.len += 1;
-        Key { index, generation }
+        Key::new(index, generation)
     }
 
     /// The entry behind `key`, unless it was removed.
     #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<&T> {
-        match self.slot(key.index)? {
-            Slot::Used { generation, value } if *generation == key.generation => Some(value),
+        match self.slot(key.index())? {
+            Slot::Used { generation, value } if generation.get() == key.generation() => Some(value),
             _ => None,
         }
     }
@@ -164,8 +177,8 @@ impl<T> Slab<T> {
     /// The entry behind `key`, unless it was removed.
     #[inline]
     pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        match self.slot_mut(key.index)? {
-            Slot::Used { generation, value } if *generation == key.generation => Some(value),
+        match self.slot_mut(key.index())? {
+            Slot::Used { generation, value } if generation.get() == key.generation() => Some(value),
             _ => None,
         }
     }
@@ -191,7 +204,7 @@ impl<T> Slab<T> {
     /// The handle of the entry in slot `index`.
     pub(crate) fn key_of(&self, index: u32) -> Option<Key> {
         match *self.slot(index)? {
-            Slot::Used { generation, .. } => Some(Key { index, generation }),
+            Slot::Used { generation, .. } => Some(Key::new(index, generation)),
             Slot::Free { .. } => None,
         }
     }
@@ -199,15 +212,15 @@ impl<T> Slab<T> {
     /// Takes the entry out; its handles match nothing from now on.
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let free = self.free;
-        let slot = self.slot_mut(key.index)?;
+        let slot = self.slot_mut(key.index())?;
         match slot {
-            Slot::Used { generation, .. } if *generation == key.generation => {}
+            Slot::Used { generation, .. } if generation.get() == key.generation() => {}
             _ => return None,
         }
-        let vacant = Slot::Free { next: free, generation: key.generation.get() };
+        let vacant = Slot::Free { next: free, generation: key.generation() };
         match core::mem::replace(slot, vacant) {
             Slot::Used { value, .. } => {
-                self.free = key.index;
+                self.free = key.index();
                 self.len -= 1;
                 Some(value)
             }
@@ -218,13 +231,13 @@ impl<T> Slab<T> {
     /// Drops the entry where it lies; its handles match nothing from now on. False if it was gone.
     pub(crate) fn discard(&mut self, key: Key) -> bool {
         let free = self.free;
-        let Some(slot) = self.slot_mut(key.index) else { return false };
+        let Some(slot) = self.slot_mut(key.index()) else { return false };
         match slot {
-            Slot::Used { generation, .. } if *generation == key.generation => {}
+            Slot::Used { generation, .. } if generation.get() == key.generation() => {}
             _ => return false,
         }
-        *slot = Slot::Free { next: free, generation: key.generation.get() };
-        self.free = key.index;
+        *slot = Slot::Free { next: free, generation: key.generation() };
+        self.free = key.index();
         self.len -= 1;
         true
     }
@@ -232,9 +245,7 @@ impl<T> Slab<T> {
     /// All entries in the order of their indices. Cost: one step for each slot, used or free.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.pages.iter().flat_map(|page| page.iter()).enumerate().filter_map(|(index, slot)| match slot {
-            Slot::Used { generation, value } => {
-                Some((Key { index: index as u32, generation: *generation }, value))
-            }
+            Slot::Used { generation, value } => Some((Key::new(index as u32, *generation), value)),
             Slot::Free { .. } => None,
         })
     }
@@ -244,9 +255,7 @@ impl<T> Slab<T> {
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
         self.pages.iter_mut().flat_map(|page| page.iter_mut()).enumerate().filter_map(|(index, slot)| {
             match slot {
-                Slot::Used { generation, value } => {
-                    Some((Key { index: index as u32, generation: *generation }, value))
-                }
+                Slot::Used { generation, value } => Some((Key::new(index as u32, *generation), value)),
                 Slot::Free { .. } => None,
             }
         })

@@ -139,7 +139,7 @@ impl Stack {
             self.tables.bind(port, h.0);
         }
         if let Some(tcb) = self.tables.connections.get_mut(h.0) {
-            tcb.tuple.local = ip;
+            tcb.tuple.local = ip.into();
             tcb.tuple.local_port = port;
             tcb.is.insert(Is::BOUND);
         }
@@ -177,7 +177,7 @@ impl Stack {
             return Err(Error::InvalidInput);
         }
         if !tcb.is(Is::BOUND) {
-            let local = SocketAddr::new(tcb.tuple.local, 0);
+            let local = SocketAddr::new(tcb.tuple.local.ip(), 0);
             self.tcp_bind(h, local)?;
         }
         let tcb = self.tcb(h)?;
@@ -208,8 +208,8 @@ impl Stack {
                     && tcb.state() == State::Listen
                     && tcb.tuple.local_port == local.port()
                     && !shared
-                    && (tcb.tuple.local == local.ip()
-                        || tcb.tuple.local.is_unspecified()
+                    && (tcb.tuple.local.ip() == local.ip()
+                        || tcb.tuple.local.ip().is_unspecified()
                         || local.ip().is_unspecified())
             })
     }
@@ -244,8 +244,8 @@ impl Stack {
             return Err(Error::AddressFamily);
         }
         let mut tuple = Tuple {
-            local,
-            remote: remote.ip(),
+            local: local.into(),
+            remote: remote.ip().into(),
             local_port: bound.map_or(0, |addr| addr.port()),
             remote_port: remote.port(),
         };
@@ -271,8 +271,9 @@ impl Stack {
                 tcb.ts_recent = inherited.ts_recent;
                 tcb.ts_recent_at = cx.now;
             }
-            let iss = inherited.map_or_else(|| cx.isn(&tuple), |inherited| inherited.iss);
-            tcb.connect(cx, path_mtu, iss);
+            let (isn, ts_offset) = cx.first_numbers(&tuple);
+            let iss = inherited.map_or(isn, |inherited| inherited.iss);
+            tcb.connect(cx, path_mtu, (iss, ts_offset));
             Ok(())
         })?;
         self.index_connection(h.0);

@@ -20,7 +20,7 @@ use crate::udp::{Udp, UdpEnv, UdpHandle};
 use alloc::collections::VecDeque;
 use core::net::IpAddr;
 use lastack_wire::ip::protocol;
-use lastack_wire::tcp::{self, Parts, Segment};
+use lastack_wire::tcp::{self, Options, Parts};
 use lastack_wire::{Capabilities, PacketMeta};
 
 /// Packets of one connection that leave before another's turn.
@@ -169,15 +169,17 @@ impl Stack {
             self.cx.counters.in_errs += 1;
             return;
         };
-        if !checksum_trusted && !tcp::verify_checksum(src, dst, payload) {
+        if !checksum_trusted && !tcp::verify_checksum(src.ip(), dst.ip(), payload) {
             self.cx.counters.in_csum_errors += 1;
             self.cx.counters.in_errs += 1;
             return;
         }
-        let segment = Segment::from_parts(parts);
+        let mut options = Options::default();
+        parts.read_options(&mut options);
+        let header = parts.header();
         let tuple =
-            Tuple { local: dst, remote: src, local_port: segment.dst_port, remote_port: segment.src_port };
-        let seg = Seg::new(&segment, gso_size);
+            Tuple { local: dst, remote: src, local_port: header.dst_port, remote_port: header.src_port };
+        let seg = Seg::new(&header, &options, parts.payload(), gso_size);
         match self.tables.find(&self.cx, &tuple) {
             Some(Found::Connection(key)) => self.connection_segment(key, &tuple, &seg),
             Some(Found::Request(key)) => self.request_segment(key, &tuple, &seg, packet),
@@ -373,8 +375,8 @@ impl Stack {
             return;
         }
         let tuple = Tuple {
-            local: error.local.ip(),
-            remote: error.remote.ip(),
+            local: error.local.ip().into(),
+            remote: error.remote.ip().into(),
             local_port: error.local.port(),
             remote_port: error.remote.port(),
         };

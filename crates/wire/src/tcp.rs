@@ -78,20 +78,11 @@ impl<'a> Segment<'a> {
     #[inline]
     #[must_use]
     pub fn from_parts(parts: Parts<'a>) -> Self {
-        let Parts { header, options, payload } = parts;
-        let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, o, f, w0, w1, _, _, u0, u1] = *header;
-        let mut segment = Self {
-            src_port: u16::from_be_bytes([s0, s1]),
-            dst_port: u16::from_be_bytes([d0, d1]),
-            seq: SeqNumber(u32::from_be_bytes([q0, q1, q2, q3])),
-            ack: SeqNumber(u32::from_be_bytes([a0, a1, a2, a3])),
-            flags: Flags::from_bits_truncate(u16::from_be_bytes([o, f])),
-            window: u16::from_be_bytes([w0, w1]),
-            urgent: u16::from_be_bytes([u0, u1]),
-            options: Options::default(),
-            payload,
-        };
-        segment.options.read(options);
+        let Header { src_port, dst_port, seq, ack, flags, window, urgent } = parts.header();
+        let payload = parts.payload;
+        let options = Options::default();
+        let mut segment = Self { src_port, dst_port, seq, ack, flags, window, urgent, options, payload };
+        parts.read_options(&mut segment.options);
         segment
     }
 
@@ -99,10 +90,7 @@ impl<'a> Segment<'a> {
     #[inline]
     #[must_use]
     pub fn seg_len(&self) -> u32 {
-        // No IP packet is longer than 2^32 - 1 bytes, and one that a caller makes up only wraps.
-        (self.payload.len() as u32)
-            .wrapping_add(u32::from(self.flags.contains(Flags::SYN)))
-            .wrapping_add(u32::from(self.flags.contains(Flags::FIN)))
+        seg_len(self.flags, self.payload)
     }
 
     /// The header of this segment, ready to be written.
@@ -122,8 +110,37 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// The pieces of a received segment, none of them read yet. A caller that takes them and then [`Segment::from_parts`]
-/// saves moving the whole of a segment out of a `Result`.
+/// Length in sequence space of a segment with these flags and data.
+#[inline]
+#[must_use]
+pub fn seg_len(flags: Flags, payload: &[u8]) -> u32 {
+    // No IP packet is longer than 2^32 - 1 bytes, and one that a caller makes up only wraps.
+    (payload.len() as u32)
+        .wrapping_add(u32::from(flags.contains(Flags::SYN)))
+        .wrapping_add(u32::from(flags.contains(Flags::FIN)))
+}
+
+/// The fields of a received header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Number of the first byte of the payload, or of the SYN.
+    pub seq: SeqNumber,
+    /// Next byte the sender expects; meaningless without [`Flags::ACK`].
+    pub ack: SeqNumber,
+    /// Control bits.
+    pub flags: Flags,
+    /// The window field as it is on the wire, not scaled.
+    pub window: u16,
+    /// The urgent pointer; meaningless without [`Flags::URG`].
+    pub urgent: u16,
+}
+
+/// The pieces of a received segment, none of them read yet. A caller that reads them one by one saves moving the whole
+/// of a [`Segment`].
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     header: &'a [u8; HEADER_LEN],
@@ -143,6 +160,35 @@ impl<'a> Parts<'a> {
         // A data offset below 5 wraps to a huge length.
         let (options, payload) = rest.split_at_checked(options_len).ok_or(Error::BadHeaderLength)?;
         Ok(Self { header, options, payload })
+    }
+
+    /// Reads the fixed part of the header.
+    #[inline]
+    #[must_use]
+    pub fn header(&self) -> Header {
+        let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, o, f, w0, w1, _, _, u0, u1] = *self.header;
+        Header {
+            src_port: u16::from_be_bytes([s0, s1]),
+            dst_port: u16::from_be_bytes([d0, d1]),
+            seq: SeqNumber(u32::from_be_bytes([q0, q1, q2, q3])),
+            ack: SeqNumber(u32::from_be_bytes([a0, a1, a2, a3])),
+            flags: Flags::from_bits_truncate(u16::from_be_bytes([o, f])),
+            window: u16::from_be_bytes([w0, w1]),
+            urgent: u16::from_be_bytes([u0, u1]),
+        }
+    }
+
+    /// Reads the options into `options`, which hold nothing yet.
+    #[inline]
+    pub fn read_options(&self, options: &mut Options) {
+        options.read(self.options);
+    }
+
+    /// The data.
+    #[inline]
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
     }
 }
 

@@ -5,6 +5,7 @@ use super::output::Head;
 use super::reassembly::{Fragment, Outcome, Shape};
 use super::route::{self, Destination, Own};
 use super::{Env, Ip, IpCounters, Replies};
+use crate::addr::Addr;
 use crate::config::Config;
 use crate::time::Instant;
 use alloc::borrow::Cow;
@@ -49,8 +50,8 @@ pub(crate) struct Datagram<'a> {
 /// A TCP segment between two unicast addresses, with the packet that it came in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {
-    pub(crate) src: IpAddr,
-    pub(crate) dst: IpAddr,
+    pub(crate) src: Addr,
+    pub(crate) dst: Addr,
     /// The segment.
     pub(crate) payload: &'a [u8],
     /// The whole packet, to be quoted in an ICMP error.
@@ -78,8 +79,8 @@ impl Datagram<'_> {
 
     pub(crate) fn arrival(&self) -> Arrival<'_> {
         Arrival {
-            src: self.src,
-            dst: self.dst,
+            src: self.src.into(),
+            dst: self.dst.into(),
             payload: &self.payload,
             packet: self.packet(),
             checksum_trusted: self.checksum_trusted,
@@ -123,7 +124,7 @@ impl Ip {
         meta: &PacketMeta,
         packet: &'a [u8],
     ) -> Option<Arrival<'a>> {
-        let (src, dst, ttl, start, end): (IpAddr, IpAddr, _, _, _) = match packet.first()? >> 4 {
+        let (src, dst, ttl, start, end): (Addr, Addr, _, _, _) = match packet.first()? >> 4 {
             4 => {
                 let header = ipv4::Packet::parse(packet).ok()?;
                 let plain = header.header_len() == ipv4::HEADER_LEN && !header.is_fragment();
@@ -137,7 +138,11 @@ impl Ip {
                 if header.next_header() != protocol::TCP {
                     return None;
                 }
-                let (src, dst) = (header.src().into(), header.dst().into());
+                let (src, dst) = (Addr::from(header.src()), Addr::from(header.dst()));
+                // One that maps an IPv4 address would be taken for that.
+                if src.is_ipv4() || dst.is_ipv4() {
+                    return None;
+                }
                 (src, dst, header.hop_limit(), ipv6::HEADER_LEN, header.total_len())
             }
         };
@@ -145,8 +150,9 @@ impl Ip {
             return None;
         }
         if self.known != Some((src, dst)) {
-            let unicast = matches!(route::destination(&self.own, dst), Destination::Own | Destination::Any);
-            if !unicast || !route::source_is_valid(&self.own, src) {
+            let unicast =
+                matches!(route::destination(&self.own, dst.ip()), Destination::Own | Destination::Any);
+            if !unicast || !route::source_is_valid(&self.own, src.ip()) {
                 return None;
             }
             self.known = Some((src, dst));

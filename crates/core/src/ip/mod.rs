@@ -24,6 +24,7 @@ pub(crate) use output::{Cut, Head, Part};
 pub(crate) use random::Stream;
 pub(crate) use replies::Replies;
 
+use crate::addr::Addr;
 use crate::config::Config;
 use crate::time::Instant;
 use core::hash::Hasher;
@@ -47,7 +48,7 @@ pub(crate) struct Ip {
     identification: Identification,
     /// Source and destination of the last segment of TCP that passed all checks: the configuration does not change, so
     /// they need no second look.
-    known: Option<(IpAddr, IpAddr)>,
+    known: Option<(Addr, Addr)>,
 }
 
 /// What the handling of one packet works with.

@@ -170,16 +170,17 @@ impl Request {
         base: RequestBase,
         iss: Option<SeqNumber>,
     ) -> Self {
+        let (isn, ts_offset) = cx.first_numbers(&tuple);
         Self {
             id: cx.next_id(),
             current: Current::closed(),
             tuple,
             listener: base.listener,
-            iss: iss.unwrap_or_else(|| cx.isn(&tuple)),
+            iss: iss.unwrap_or(isn),
             irs: seg.seq,
             options: *seg.options,
             ts_recent: seg.options.timestamps.map_or(0, |(value, _)| value),
-            ts_offset: cx.ts_offset(&tuple),
+            ts_offset,
             window: base.initial_window.min(u32::from(u16::MAX)) as u16,
             path_mtu: base.path_mtu,
             max_seg: base.max_seg,

@@ -151,8 +151,8 @@ impl Tcb {
     }
 
     /// Active open: SYN_SENT, and the SYN.
-    pub(crate) fn connect(&mut self, cx: &mut Ctx, path_mtu: u16, iss: SeqNumber) {
-        self.init_sizes(cx, path_mtu, cx.ts_offset(&self.tuple));
+    pub(crate) fn connect(&mut self, cx: &mut Ctx, path_mtu: u16, (iss, ts_offset): (SeqNumber, u32)) {
+        self.init_sizes(cx, path_mtu, ts_offset);
         self.sync_mss(cx);
         self.set_iss(iss);
         self.rcv_wscale = wscale_for(&cx.cfg.tcp, self.knobs.window_limit());

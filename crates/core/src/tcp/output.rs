@@ -6,6 +6,7 @@ use super::options::Knob;
 use super::state::State;
 use super::tcb::{Is, Recovery, Sent, SentFlags, Tcb, Tuple};
 use super::timers::Timer;
+use crate::addr::Addr;
 use crate::ctx::Ctx;
 use crate::demux::{Found, Tables};
 use crate::ip::output::{emit_header, header_len};
@@ -25,8 +26,8 @@ const SACKS_WITH_TIMESTAMPS: usize = 3;
 /// A finished segment without data, addressed and waiting for the device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutSegment {
-    pub(crate) src: IpAddr,
-    pub(crate) dst: IpAddr,
+    pub(crate) src: Addr,
+    pub(crate) dst: Addr,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
     pub(crate) repr: Repr,
@@ -35,11 +36,12 @@ pub(crate) struct OutSegment {
 impl OutSegment {
     /// Writes the packet. `None` if the frame is too small for it.
     pub(crate) fn emit(&self, offload: bool, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
-        let ip_len = header_len(self.src);
+        let (src, dst) = (self.src.ip(), self.dst.ip());
+        let ip_len = header_len(src);
         let (tcp_len, sum) = self.repr.emit_header_summed(frame.get_mut(ip_len..)?).ok()?;
-        emit_header(frame, self.src, self.dst, ip::protocol::TCP, tcp_len, self.ttl, self.tos)?;
+        emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, self.ttl, self.tos)?;
         let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
-        let checksum = finish(self.src, self.dst, ip_len, segment, sum, offload)?;
+        let checksum = finish(src, dst, ip_len, segment, sum, offload)?;
         Some((ip_len + tcp_len, PacketMeta { checksum, gso: None }))
     }
 }
@@ -293,7 +295,7 @@ impl Tcb {
             urgent: urgent.unwrap_or(0),
             options,
         };
-        let (src, dst) = (self.tuple.local, self.tuple.remote);
+        let (src, dst) = (self.tuple.local.ip(), self.tuple.remote.ip());
         let tcp_len = header + len as usize;
         let (ttl, tos) = (self.knobs.ttl, self.knobs.tos);
         let ip_len = emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, ttl, tos)?;

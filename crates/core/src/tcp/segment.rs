@@ -1,7 +1,7 @@
 //! A received segment as the state machine sees it.
 
 use lastack_wire::SeqNumber;
-use lastack_wire::tcp::{Flags, Options, Segment};
+use lastack_wire::tcp::{Flags, Header, Options, seg_len};
 
 /// Numbers, flags and text of one arriving segment.
 #[derive(Clone, Copy, Debug)]
@@ -21,16 +21,16 @@ pub(crate) struct Seg<'a> {
 
 impl<'a> Seg<'a> {
     #[inline]
-    pub(crate) fn new(segment: &'a Segment<'a>, gso_size: u16) -> Self {
+    pub(crate) fn new(header: &Header, options: &'a Options, payload: &'a [u8], gso_size: u16) -> Self {
         Self {
-            seq: segment.seq,
-            end_seq: segment.seq + segment.seg_len(),
-            ack: segment.ack,
-            flags: segment.flags,
-            window: segment.window,
-            urgent: segment.urgent,
-            options: &segment.options,
-            payload: segment.payload,
+            seq: header.seq,
+            end_seq: header.seq + seg_len(header.flags, payload),
+            ack: header.ack,
+            flags: header.flags,
+            window: header.window,
+            urgent: header.urgent,
+            options,
+            payload,
             gso_size,
         }
     }

@@ -23,8 +23,9 @@ impl Current {
     }
 }
 
-/// Moves a state along a legal arrow and counts it.
-fn step(current: &mut Current, cx: &mut Ctx, to: State, cause: Cause, initiator: Initiator) -> Transition {
+/// Moves a state along a legal arrow and counts it; gives the old state.
+#[inline]
+fn step(current: &mut Current, cx: &mut Ctx, to: State, cause: Cause) -> State {
     let from = current.0;
     let legal = is_legal(from, to, cause);
     debug_assert!(legal, "no arrow {from} -> {to} for: {cause}");
@@ -33,7 +34,7 @@ fn step(current: &mut Current, cx: &mut Ctx, to: State, cause: Cause, initiator:
     }
     current.0 = to;
     count(cx, from, to, cause);
-    Transition { at: cx.now, from, to, cause, initiator }
+    from
 }
 
 fn trace(cx: &mut Ctx, id: ConnectionId, tuple: &Tuple, transition: Transition, ending: Option<Ending>) {
@@ -51,18 +52,20 @@ pub(crate) fn transition(
     initiator: Initiator,
     ending: Option<Ending>,
 ) {
-    let transition = step(current, cx, to, cause, initiator);
+    let from = step(current, cx, to, cause);
     if cx.cfg.trace_transitions {
-        trace(cx, id, tuple, transition, ending);
+        trace(cx, id, tuple, Transition { at: cx.now, from, to, cause, initiator }, ending);
     }
 }
 
 /// Moves the state of a full record, keeps its history and tells its owner.
 pub(crate) fn set_state(tcb: &mut Tcb, cx: &mut Ctx, to: State, cause: Cause, initiator: Initiator) {
-    let transition = step(&mut tcb.current, cx, to, cause, initiator);
-    tcb.mark_first_fin(transition.from, to);
-    tcb.history.push(transition);
+    let from = step(&mut tcb.current, cx, to, cause);
+    tcb.mark_first_fin(from, to);
+    tcb.history.push(Transition { at: cx.now, from, to, cause, initiator });
     if cx.cfg.trace_transitions {
+        // Made anew: one whose address is taken would be copied into the history out of memory.
+        let transition = Transition { at: cx.now, from, to, cause, initiator };
         let ending = if is_end(&transition) { tcb.ending() } else { None };
         trace(cx, tcb.id, &tcb.tuple, transition, ending);
     }

@@ -10,6 +10,7 @@ use super::rtt::RttEstimator;
 use super::set_state::Current;
 use super::state::State;
 use super::timers::Timers;
+use crate::addr::Addr;
 use crate::buffer::{RecvBuffer, SendBuffer};
 use crate::error::Error;
 use crate::event::{ConnectionId, Ready};
@@ -17,32 +18,28 @@ use crate::queue::Queue;
 use crate::slab::Key;
 use crate::time::Instant;
 use alloc::boxed::Box;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::SocketAddr;
 use lastack_wire::SeqNumber;
 
 /// Addresses and ports of both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Tuple {
-    pub(crate) local: IpAddr,
-    pub(crate) remote: IpAddr,
+    pub(crate) local: Addr,
+    pub(crate) remote: Addr,
     pub(crate) local_port: u16,
     pub(crate) remote_port: u16,
 }
 
 impl Tuple {
-    pub(crate) const UNBOUND: Self = Self {
-        local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        remote: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        local_port: 0,
-        remote_port: 0,
-    };
+    pub(crate) const UNBOUND: Self =
+        Self { local: Addr::UNSPECIFIED_V4, remote: Addr::UNSPECIFIED_V4, local_port: 0, remote_port: 0 };
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        SocketAddr::new(self.local, self.local_port)
+        SocketAddr::new(self.local.ip(), self.local_port)
     }
 
     pub(crate) fn remote_addr(&self) -> SocketAddr {
-        SocketAddr::new(self.remote, self.remote_port)
+        SocketAddr::new(self.remote.ip(), self.remote_port)
     }
 
     pub(crate) fn is_ipv6(&self) -> bool {

@@ -8,6 +8,7 @@ use super::set_state::{Current, transition};
 use super::state::{Cause, Initiator, State};
 use super::tcb::{Is, Successor, Tcb, Tuple};
 use super::validate::{PAWS_24DAYS, PAWS_MSL, in_window};
+use crate::addr::Addr;
 use crate::ctx::Ctx;
 use crate::event::ConnectionId;
 use crate::time::Instant;
@@ -27,7 +28,7 @@ pub(crate) use line::{Line, Place};
 const REUSE_STEP: u32 = 65_537;
 
 /// An address of one family.
-pub(crate) trait Address: Copy + core::fmt::Debug {
+pub(crate) trait Address: Copy + Into<Addr> + core::fmt::Debug {
     fn to_ip(self) -> IpAddr;
     fn from_ip(addr: IpAddr) -> Option<Self>;
 }
@@ -142,8 +143,8 @@ impl<A: Address> Record<A> {
         flags.set(TwFlags::REUSE_ADDR, tcb.knobs.has(super::options::Knob::REUSE_ADDR));
         flags.set(TwFlags::HALF_CLOSED, tcb.was_half_closed());
         Some(Self {
-            local: A::from_ip(tcb.tuple.local)?,
-            remote: A::from_ip(tcb.tuple.remote)?,
+            local: A::from_ip(tcb.tuple.local.ip())?,
+            remote: A::from_ip(tcb.tuple.remote.ip())?,
             local_port: tcb.tuple.local_port,
             remote_port: tcb.tuple.remote_port,
             id: tcb.id.0,
@@ -167,8 +168,8 @@ impl<A: Address> Record<A> {
 
     pub(crate) fn tuple(&self) -> Tuple {
         Tuple {
-            local: self.local.to_ip(),
-            remote: self.remote.to_ip(),
+            local: self.local.into(),
+            remote: self.remote.into(),
             local_port: self.local_port,
             remote_port: self.remote_port,
         }
