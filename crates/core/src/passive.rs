@@ -7,6 +7,7 @@ use crate::ip::IcmpUnreach;
 use crate::slab::Key;
 use crate::stack::Stack;
 use crate::tcp::listen::{Request, RequestAction, RequestBase, SynQueue, check_cookie, cookie_isn};
+use crate::tcp::open::mss_for_mtu;
 use crate::tcp::options::Knob;
 use crate::tcp::reset::send_reset;
 use crate::tcp::segment::{Seg, Verdict};
@@ -44,19 +45,20 @@ impl Stack {
         self.new_request(listener, tuple, seg, packet, iss);
     }
 
-    fn request_base(&mut self, listener: Key, tuple: &Tuple) -> Option<RequestBase> {
+    fn request_base(&mut self, listener: Key, tuple: &Tuple, seg: &Seg<'_>) -> Option<RequestBase> {
         let path_mtu = self.ip.path_mtu(self.cx.now, tuple.remote.ip());
+        let stamps = self.cx.cfg.tcp.timestamps && seg.options.timestamps.is_some();
+        let segment = mss_for_mtu(tuple, self.cx.mtu(tuple)).saturating_sub(if stamps { 12 } else { 0 });
         let tcb = self.tables.connections.get(listener)?;
         let fixed = tcb.knobs.has(Knob::FIXED_RCVBUF);
         let initial = self.cx.cfg.tcp.recv_buffer_initial as u32;
         Some(RequestBase {
             listener,
             recv_buffer: tcb.knobs.window_limit(),
-            initial_window: if fixed {
-                tcb.knobs.window_limit()
-            } else {
-                tcb.knobs.window_limit().min(initial)
-            },
+            initial_window: tcb.knobs.first_window(
+                if fixed { tcb.knobs.window_limit() } else { tcb.knobs.window_limit().min(initial) },
+                segment.into(),
+            ),
             max_seg: tcb.knobs.max_seg,
             path_mtu,
             ttl: tcb.knobs.ttl,
@@ -73,7 +75,7 @@ impl Stack {
         packet: &[u8],
         iss: Option<SeqNumber>,
     ) {
-        let Some(base) = self.request_base(listener, tuple) else { return };
+        let Some(base) = self.request_base(listener, tuple, seg) else { return };
         let Self { cx, tables, .. } = self;
         let Some(tcb) = tables.connections.get_mut(listener) else { return };
         let defer = tcb.knobs.has(Knob::DEFER);
@@ -131,7 +133,7 @@ impl Stack {
 
     /// An ACK at a listener: a cookie that comes back, or nothing of ours.
     fn cookie_segment(&mut self, listener: Key, tuple: &Tuple, seg: &Seg<'_>) {
-        let base = self.request_base(listener, tuple);
+        let base = self.request_base(listener, tuple, seg);
         let Self { cx, tables, .. } = self;
         let tcb = tables.connections.get_mut(listener);
         let Some((base, listen)) = base.zip(tcb.and_then(|tcb| tcb.listen.as_ref())) else { return };

@@ -100,10 +100,17 @@ fn an_answer_carries_the_ack_of_interactive_traffic() {
 }
 
 #[test]
-fn quickack_acknowledges_at_once() {
+fn quickack_lets_the_waiting_ack_of_a_reader_go_who_has_caught_up() {
     let (mut rig, at) = settled(Setup::default());
-    rig.option(TcpOption::QuickAck(true));
+    rig.option(TcpOption::QuickAck(false));
     rig.inject(seg("ACK", at, 0).len(10));
+    rig.expect_nothing();
+    rig.option(TcpOption::QuickAck(true));
+    rig.expect_nothing();
+    rig.option(TcpOption::QuickAck(false));
+    rig.read().unwrap();
+    rig.expect_nothing();
+    rig.option(TcpOption::QuickAck(true));
     rig.expect(&format!("ACK 0(0) ack {}", at + 10));
 }
 

@@ -80,6 +80,11 @@ impl Tcb {
             return;
         }
         self.adjust_rcv_space(cx, n);
+        self.ack_for_reader(cx);
+    }
+
+    /// The ACK that a reader who has caught up lets go.
+    fn ack_for_reader(&mut self, cx: &mut Ctx) {
         let pushed = self.is(Is::ACK_PUSHED_TWICE) || (self.is(Is::ACK_PUSHED) && !self.is(Is::PINGPONG));
         let owed = self.is(Is::ACK_SCHEDULED)
             && (self.rcv_nxt.distance_from(self.rcv_wup) > u32::from(self.delack.rcv_mss)
@@ -184,11 +189,12 @@ impl Tcb {
         ready
     }
 
-    /// A third of the send buffer is free (Linux `sk_stream_is_writeable`).
+    /// A third of the send buffer is free, and less than half of `TCP_NOTSENT_LOWAT` waits (Linux `sk_stream_is_writeable`,
+    /// `tcp_stream_memory_free`).
     pub(crate) fn is_writable(&self) -> bool {
         !self.is(Is::STARVED)
             && self.send_space() >= self.knobs.send_buffer as usize / 3
-            && (self.knobs.notsent_lowat == 0 || self.not_sent() < self.knobs.notsent_lowat)
+            && (self.knobs.notsent_lowat == 0 || self.not_sent().saturating_mul(2) < self.knobs.notsent_lowat)
     }
 
     /// Bytes that wait to be sent for the first time.
@@ -223,12 +229,12 @@ impl Tcb {
                 return Ok(());
             }
             TcpOption::QuickAck(on) => {
-                if *on {
-                    self.enter_quick_ack(u8::MAX);
-                    self.ack_snd_check(cx);
-                } else {
-                    self.delack.quick = 0;
-                    self.is.insert(Is::PINGPONG);
+                // Linux `__tcp_sock_set_quickack`: the number of immediate ACKs that are left is not touched.
+                self.is.set(Is::PINGPONG, !on);
+                let open = matches!(self.state(), State::Established | State::CloseWait);
+                if *on && open && self.is(Is::ACK_SCHEDULED) {
+                    self.is.insert(Is::ACK_PUSHED);
+                    self.ack_for_reader(cx);
                 }
                 return Ok(());
             }

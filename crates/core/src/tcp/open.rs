@@ -186,7 +186,8 @@ impl Tcb {
         if if answer { self.is(Is::SCALED) } else { cx.cfg.tcp.window_scaling } {
             options.window_scale = Some(self.rcv_wscale);
         }
-        let window = self.rcv_space.space.min(u32::from(u16::MAX));
+        let window = self.knobs.first_window(self.rcv_space.space, self.advertised_mss(cx).into());
+        let window = window.min(u32::from(u16::MAX));
         self.rcv_wnd = window;
         self.rcv_wup = self.rcv_nxt;
         let mut flags = Flags::SYN;
@@ -256,7 +257,7 @@ impl Tcb {
         child.ts_recent = request.ts_recent;
         child.current = request.current;
         child.snd_nxt = request.iss + 1;
-        child.rcv_wnd = child.rcv_space.space.min(u32::from(u16::MAX));
+        child.rcv_wnd = request.window.into();
         child.rtx.push_back(Sent {
             start: request.iss,
             end: request.iss + 1,

@@ -13,7 +13,8 @@ pub enum TcpOption {
     NoDelay(bool),
     /// `TCP_CORK`: send full segments only, for at most 200 ms. Default off.
     Cork(bool),
-    /// `TCP_QUICKACK`: acknowledge at once for a while.
+    /// `TCP_QUICKACK`: on ends the interactive mode, in which ACKs wait for data to ride on, until that begins anew, and
+    /// sends an ACK that waits if all was read; off begins it.
     QuickAck(bool),
     /// `SO_KEEPALIVE` (RFC 9293 3.8.4). Default off.
     KeepAlive(bool),
@@ -56,7 +57,8 @@ pub enum TcpOption {
     Defer(bool),
     /// `IPV6_V6ONLY`: a listener on `[::]` takes no IPv4. Default off.
     V6Only(bool),
-    /// `TCP_NOTSENT_LOWAT`: the socket is writable while fewer bytes than this wait to be sent for the first time.
+    /// `TCP_NOTSENT_LOWAT`: a write takes bytes while fewer than this wait to be sent for the first time, and the socket
+    /// is ready for writing while fewer than half as many do.
     /// 0 = without limit.
     NotsentLowat(u32),
     /// `TCP_WINDOW_CLAMP`: largest window offered, in bytes. 0 = no limit but the buffer.
@@ -213,6 +215,11 @@ impl Options {
     /// Largest window that buffer and `TCP_WINDOW_CLAMP` let us offer.
     pub(crate) fn window_limit(&self) -> u32 {
         if self.window_clamp == 0 { self.recv_buffer } else { self.recv_buffer.min(self.window_clamp) }
+    }
+
+    /// With a clamp the first window is one of whole segments (Linux `tcp_select_initial_window`).
+    pub(crate) fn first_window(&self, space: u32, segment: u32) -> u32 {
+        if self.window_clamp > 0 && space > segment { space - space % segment.max(1) } else { space }
     }
 
     pub(crate) fn has(&self, knob: Knob) -> bool {

@@ -19,6 +19,8 @@ struct Reading {
     len: usize,
     /// Bytes to wait for.
     target: usize,
+    /// SO_RCVLOWAT: who sleeps is woken when so many are unread, whatever was taken before (Linux `tcp_data_ready`).
+    low_water: usize,
     peek: bool,
     /// Throw the bytes away.
     trunc: bool,
@@ -113,6 +115,7 @@ impl Machine {
                     handle,
                     len: if trunc { len } else { usable },
                     target: target.max(1),
+                    low_water: socket.low_water,
                     peek: flags & libc::MSG_PEEK != 0,
                     trunc,
                     null: usable == 0 && len > 0 && !trunc,
@@ -151,6 +154,9 @@ impl Machine {
 
     fn receive_stream(&mut self, p: &mut Pending, how: Reading) -> Result<usize, i32> {
         let now = self.now;
+        if p.waits && how.may_wait && !self.wakes(&how) {
+            return Err(libc::EAGAIN);
+        }
         if how.null {
             // What would be read decides: nothing to copy, nothing to fail.
             let mut probe = [0];
@@ -198,6 +204,12 @@ impl Machine {
             }
         }
         Ok(p.count)
+    }
+
+    /// Something has happened for which a sleeping reader is woken.
+    fn wakes(&self, how: &Reading) -> bool {
+        let ended = self.stack.tcp_ready(how.handle).intersects(super::poll::ENDED);
+        ended || self.stack.tcp_info(how.handle).is_none_or(|info| info.unread as usize >= how.low_water)
     }
 
     /// Room for two congestion windows, while the program has not set the size (Linux `tcp_sndbuf_expand`).
