@@ -2,6 +2,7 @@
 
 use crate::attach::Attach;
 use crate::demo::Scenario;
+use crate::limits::LimitArgs;
 use crate::output;
 use crate::tun2socks::Tun2Socks;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -224,6 +225,9 @@ pub struct Run {
     /// For the dice of faults and of the bad network: the same seed and order of packets, the same dice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Bounds on what lastack holds
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub command: Vec<OsString>,

@@ -1,6 +1,7 @@
 //! `lastack attach`: the network of a namespace that exists already.
 
 use crate::args::{Summary, mtu};
+use crate::limits::LimitArgs;
 use clap::{Parser, ValueEnum};
 use lastack_gateway::{AttachOptions, AttachTarget, Outgoing, Publish, Upstream};
 use std::net::{IpAddr, Ipv4Addr};
@@ -87,6 +88,9 @@ pub struct Attach {
     #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true,
           default_missing_value = "text")]
     pub summary: Option<Summary>,
+    /// Bounds on what lastack holds
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// A process in the namespace; or a file, with --netns-type path
     #[arg(value_name = "PID|PATH")]
     pub target: PathBuf,
@@ -171,6 +175,7 @@ pub fn main(args: Attach) -> Result<ExitCode, String> {
         trace: args.trace,
         summary: args.summary.map(Summary::format),
         capture: args.capture,
+        limits: args.limits.limits(),
         ..AttachOptions::new(target)
     });
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(crate::RUN_FAILURE)))

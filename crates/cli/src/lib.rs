@@ -4,6 +4,7 @@ pub mod args;
 pub mod attach;
 pub mod bestiary;
 pub mod demo;
+pub mod limits;
 pub mod output;
 pub mod run;
 pub mod script;

@@ -23,6 +23,7 @@ fn options(args: Run) -> RunOptions {
         trace: args.trace,
         capture: args.capture,
         summary: args.summary.map(Summary::format),
+        limits: args.limits.limits(),
         upstream: args.upstream,
         faults: args.fault,
         strict_faults: args.strict_faults,

@@ -1,6 +1,7 @@
 //! `lastack tun2socks`: a whole machine's TUN interface, carried on through a proxy.
 
 use crate::args::{Summary, mtu};
+use crate::limits::LimitArgs;
 use clap::Parser;
 use lastack_gateway::{Outgoing, Prefix, Tun2SocksOptions, TunRoute, Upstream};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -73,6 +74,9 @@ pub struct Tun2Socks {
     #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true,
           default_missing_value = "text")]
     pub summary: Option<Summary>,
+    /// Bounds on what lastack holds
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 fn mark(text: &str) -> Result<u32, String> {
@@ -95,6 +99,7 @@ pub fn main(args: Tun2Socks) -> ExitCode {
         trace: args.trace,
         summary: args.summary.map(Summary::format),
         capture: args.capture,
+        limits: args.limits.limits(),
         ..Tun2SocksOptions::new(args.tun, args.upstream)
     });
     ExitCode::from(u8::try_from(status).unwrap_or(crate::RUN_FAILURE))

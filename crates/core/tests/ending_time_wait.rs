@@ -377,3 +377,22 @@ fn an_acceptable_rst_matches_the_highest_sack_edge() {
     rig.expect_gone();
     assert_eq!(rig.take_error(), Some(Error::ConnectionReset));
 }
+
+#[test]
+fn a_full_memory_ends_neither_time_wait_nor_a_close_that_owes_only_a_fin() {
+    // No buffer gets any memory: the limit is met from the start.
+    let mut pair = Pair::new(&Config { memory_limit: 0, ..Config::default() }, ms(5));
+    let (client, server) = pair.connected();
+    let now = pair.now;
+    pair.a.tcp_shutdown(now, client, lastack_core::Shutdown::Write).unwrap();
+    pair.run(ms(100));
+    // The peer lets go: its FIN goes out, no RST.
+    let now = pair.now;
+    pair.b.tcp_close(now, server);
+    pair.run(ms(100));
+    assert_eq!((pair.a.counts().sockets, pair.a.counts().time_wait), (1, 1));
+    let now = pair.now;
+    pair.a.tcp_close(now, client);
+    assert_eq!((pair.a.counts().sockets, pair.a.counts().time_wait), (0, 1));
+    assert_eq!(pair.a.counters().out_rsts + pair.b.counters().out_rsts, 0);
+}

@@ -43,6 +43,9 @@ fn main() {
             Some("--seed") => options.seed = value(args.next()),
             Some("--upstream") => options.upstream = value(args.next()),
             Some("--loss") => options.impairment.loss = value(args.next()),
+            Some("--max-connections") => options.limits.max_connections = value(args.next()),
+            Some("--max-per-destination") => options.limits.max_per_destination = value(args.next()),
+            Some("--max-udp-flows") => options.limits.max_udp_flows = value(args.next()),
             Some("--no-host-loopback") => options.host_loopback = false,
             _ => {
                 eprintln!("unknown option {}", arg.display());

@@ -160,6 +160,18 @@ fn bytes(text: &str) -> Result<u64, String> {
     value.ok_or_else(|| format!("'{text}' is no size, as in 10kB, 64KiB or 1MB"))
 }
 
+/// A number of bytes as in `500B`, `10kB` or `64MiB`; at least 1.
+///
+/// # Errors
+/// One line that shows the form.
+pub fn size(text: &str) -> Result<usize, String> {
+    let value = bytes(text)?;
+    usize::try_from(value)
+        .ok()
+        .filter(|value| *value > 0)
+        .ok_or_else(|| format!("'{text}' is no size, as in 64MiB"))
+}
+
 /// A time as in `250ms`, `2s` or `1m`.
 ///
 /// # Errors

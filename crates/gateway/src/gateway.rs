@@ -19,6 +19,7 @@ use crate::activity::Activity;
 use crate::addresses::{AddressMap, GATEWAY_V6, Network, PREFIX_V6};
 use crate::api::Api;
 use crate::faults::Faults;
+use crate::limit::{self, Destinations, Meters};
 use crate::options::{GatewayOptions, Limits};
 use crate::outgoing::Outgoing;
 use crate::owner::Owners;
@@ -47,7 +48,8 @@ pub(crate) struct Shared {
     pub(crate) trace: Trace,
     pub(crate) notes: Option<Notes>,
     pub(crate) owners: Option<Owners>,
-    pub(crate) connections_full: Warning,
+    pub(crate) meters: Meters,
+    pub(crate) destinations: Arc<Destinations>,
     pub(crate) shortage: Warning,
     pub(crate) no_ping: Warning,
     pub(crate) proxy: Warning,
@@ -122,7 +124,8 @@ impl Gateway {
             ledger,
             trace,
             notes,
-            connections_full: Warning::new(),
+            meters: Meters::new(&limits),
+            destinations: Arc::default(),
             shortage: Warning::new(),
             no_ping: Warning::new(),
             proxy: Warning::new(),
@@ -172,6 +175,7 @@ impl Gateway {
             tasks.spawn(api::serve(Arc::clone(&shared), api, leaving.clone()));
         }
         drop(leaving);
+        let limits = tokio::spawn(limit::watch(Arc::clone(&shared)));
         let failure = tokio::select! {
             () = stop => None,
             // Without being told to they end only when the stack does.
@@ -191,11 +195,13 @@ impl Gateway {
         shared.activity.leave();
         drop(leave);
         while tasks.join_next().await.is_some() {}
+        limits.abort();
+        shared.meters.look(&shared.host);
         let closed = shared.host.close_async(Duration::ZERO).await;
         shared.settle_openers().await;
         match failure {
             Some(error) => Err(closed.failure.map_or(error, io::Error::other)),
-            None => Ok(shared.ledger.take()),
+            None => Ok(Report { limits: shared.meters.met(), ..shared.ledger.take() }),
         }
     }
 }
@@ -259,6 +265,7 @@ fn config(limits: &Limits, network: &Network) -> io::Result<Config> {
         any_address: true,
         ..Config::default()
     };
+    config.memory_limit = limits.max_memory;
     config.tcp.max_syn_backlog = limits.max_pending as usize;
     config.tcp.somaxconn = limits.max_pending as usize;
     Ok(config)

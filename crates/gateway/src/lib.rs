@@ -28,6 +28,7 @@ mod gateway;
 mod host_socket;
 mod hosts;
 mod inbound;
+mod limit;
 pub mod namespace;
 mod options;
 mod outgoing;
@@ -57,6 +58,7 @@ mod wait;
 pub use attach::attach;
 pub use faults::FaultRule;
 pub use gateway::Gateway;
+pub use limit::LimitMet;
 pub use options::{
     AttachOptions, AttachTarget, DEFAULT_MTU, GatewayOptions, Limits, MTU_RANGE, RunOptions, SummaryFormat,
 };

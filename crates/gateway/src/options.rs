@@ -27,6 +27,11 @@ pub const DEFAULT_MTU: u16 = 65520;
 pub struct Limits {
     /// TCP connections at once, those that are being dialled included. Each has one descriptor. Default 16,384.
     pub max_connections: usize,
+    /// TCP connections of the program to one destination (address and port) at once. Default 16,384.
+    pub max_per_destination: usize,
+    /// Bytes of the buffers of all TCP connections with programs together. At the limit what comes is lost and repeated.
+    /// Beside it each connection whose reader does not read holds at most 64 KiB in each direction. Default 1 GiB.
+    pub max_memory: usize,
     /// Requests to connect that wait for a decision. 1..=4096. Default 4096.
     pub max_pending: u32,
     /// UDP flows (source and destination) at once. Each has one descriptor, two through a proxy. Default 1024.
@@ -47,6 +52,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 16_384,
+            max_per_destination: 16_384,
+            max_memory: 1 << 30,
             max_pending: 4096,
             max_udp_flows: 1024,
             dns_idle: Duration::from_secs(30),

@@ -22,7 +22,7 @@ use crate::packets::{Unreachable, echo_reply, unreachable};
 /// How long a series of echo requests may pause.
 const IDLE: Duration = Duration::from_secs(30);
 /// Series at once; more get no answer.
-const MAX_SERIES: usize = 256;
+pub(crate) const MAX_SERIES: usize = 256;
 /// Largest message.
 const MAX_MESSAGE: usize = 65_535;
 
@@ -93,9 +93,7 @@ pub(crate) async fn serve(
         let series = match known {
             Some(series) => series,
             None if lock(&table).len() >= MAX_SERIES => {
-                shared
-                    .shortage
-                    .say(format_args!("limit of {MAX_SERIES} pings at once is met: more get no answer"));
+                shared.meters.pings.meet();
                 continue;
             }
             None => match open(&shared, &request, &packet) {

@@ -75,8 +75,16 @@ pub(crate) fn raise_open_files() -> Result<(u64, u64), String> {
 /// a proxy has two.
 pub(crate) fn fit(mut limits: Limits, files: u64) -> Limits {
     let files = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
+    let asked = limits.max_connections;
     limits.max_udp_flows = limits.max_udp_flows.min(files / 8).max(1);
-    limits.max_connections = limits.max_connections.min(files / 4 * 3).max(1);
+    limits.max_connections = asked.min(files / 4 * 3).max(1);
+    // What nobody asked for need not be said.
+    if limits.max_connections < asked && asked != Limits::default().max_connections {
+        say(format_args!(
+            "limit max_connections is {} and not {asked}: no more files may be open; 'ulimit -n' raises that",
+            limits.max_connections
+        ));
+    }
     limits
 }
 

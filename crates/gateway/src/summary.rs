@@ -9,6 +9,7 @@ use std::time::Duration;
 use lastack::{Ending, Initiator, TransitionEvent};
 use serde::Serialize;
 
+use crate::limit::LimitMet;
 use crate::owner::Owner;
 use crate::seeing::Opener;
 use crate::trace::number;
@@ -166,6 +167,8 @@ pub struct Report {
     pub udp_flows: Vec<FlowRecord>,
     /// Connections and flows beyond [`Limits::max_records`](crate::Limits::max_records).
     pub not_listed: u64,
+    /// Limits that were met.
+    pub limits: Vec<LimitMet>,
 }
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -294,6 +297,9 @@ impl fmt::Display for Report {
         }
         for flow in &self.udp_flows {
             write!(f, "\n  {flow}")?;
+        }
+        for limit in &self.limits {
+            write!(f, "\n  {limit}")?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::dial::{is_shortage, refusal, was_reset};
 use crate::faults::Plan;
 use crate::gateway::{Leave, Shared};
 use crate::host_socket::HostSocket;
+use crate::limit::{Meter, Visit};
 use crate::program_stream::{ProgramStream, SharedLine};
 use crate::publish::Protocol;
 use crate::seeing::Opener;
@@ -63,20 +64,25 @@ pub(crate) async fn serve(
             Ok(pending) => pending,
             Err(error) => return Leave::Failed(error),
         };
+        let limit = shared.limits.max_per_destination;
+        let Some(visit) = shared.destinations.enter(pending.local(), limit) else {
+            wait_for_its_turn(pending, &shared.meters.per_destination);
+            continue;
+        };
         match Arc::clone(&shared.slots).try_acquire_owned() {
             Ok(slot) => {
-                flows.spawn(Flow::new(&shared, &pending).carry(pending, slot));
+                flows.spawn(Flow::new(&shared, &pending).carry(pending, (slot, visit)));
             }
-            Err(_) => {
-                let limit = shared.limits.max_connections;
-                shared.connections_full.say(format_args!(
-                    "limit max_connections ({limit}) is met: new connections wait until others end"
-                ));
-                // It fails only if the request is gone already.
-                let _ = pending.refuse(Refusal::Silent);
-            }
+            Err(_) => wait_for_its_turn(pending, &shared.meters.connections),
         }
     }
+}
+
+/// A request over a limit gets no answer: its SYN is repeated.
+fn wait_for_its_turn(pending: PendingConnection, limit: &Meter) {
+    limit.meet();
+    // It fails only if the request is gone already.
+    let _ = pending.refuse(Refusal::Silent);
 }
 
 /// One connection, from its request to its record.
@@ -136,7 +142,7 @@ impl Flow {
         }
     }
 
-    async fn carry(mut self, pending: PendingConnection, _slot: OwnedSemaphorePermit) {
+    async fn carry(mut self, pending: PendingConnection, _held: (OwnedSemaphorePermit, Visit)) {
         let outcome = match self.shared.addresses.target(self.destination) {
             Target::Host(target) => {
                 self.target = Some(target);

@@ -74,7 +74,7 @@ pub(crate) async fn serve(
             Some(flow) => flow,
             None => match open(&shared, key).await {
                 Ok(flow) => {
-                    make_room(&table, shared.limits.max_udp_flows);
+                    make_room(&table, &shared);
                     let flow = Arc::new(flow);
                     let task = answer(Arc::clone(&flow), Arc::clone(&socket), Arc::clone(&table));
                     let task = tasks.spawn(task);
@@ -99,11 +99,12 @@ fn lock(table: &Table) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {
 }
 
 /// Pushes the flow out that has been idle the longest, if there is no room for another.
-fn make_room(table: &Table, limit: usize) {
+fn make_room(table: &Table, shared: &Shared) {
     let mut table = lock(table);
-    if table.len() < limit {
+    if table.len() < shared.limits.max_udp_flows {
         return;
     }
+    shared.meters.udp_flows.meet();
     let oldest = table.iter().min_by_key(|(_, entry)| {
         entry.flow.begun + Duration::from_millis(entry.flow.last.load(Ordering::Relaxed))
     });

@@ -1,60 +1,17 @@
 //! What is left after many connections with every kind of ending: nothing. Over a link in memory, with servers on
 //! the loopback of this machine; needs no root.
 
-use std::io;
+mod link;
+
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use lastack::device::{Capabilities, memory};
+use lastack::Host;
 use lastack::tokio::TcpStream;
-use lastack::{Config, Host, Route};
-use lastack_gateway::addresses::{AddressMap, GATEWAY_V4, PROGRAM_V4};
-use lastack_gateway::summary::{End, Report};
-use lastack_gateway::{Gateway, GatewayOptions, Limits};
+use lastack_gateway::Limits;
+use lastack_gateway::addresses::GATEWAY_V4;
+use lastack_gateway::summary::End;
+use link::{link, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-/// A gateway over one end of a link, and a host with the program's address on the other.
-struct Link {
-    program: Host,
-    gateway: Host,
-    stop: oneshot::Sender<()>,
-    running: JoinHandle<io::Result<Report>>,
-}
-
-fn link(limits: Limits) -> Link {
-    let (inside, outside) = memory::pair(Capabilities::plain(1500), Capabilities::plain(1500));
-    let program = Host::builder()
-        .config(Config::default())
-        .device(inside)
-        .address(PROGRAM_V4, 24)
-        .route(Route { to: "0.0.0.0/0".parse().unwrap(), source: None })
-        .start()
-        .unwrap();
-    let options = GatewayOptions {
-        addresses: AddressMap { host_loopback: true, ..AddressMap::default() },
-        limits,
-        records: true,
-        ..GatewayOptions::new(AddressMap::default())
-    };
-    let gateway = Gateway::new(outside, options).unwrap();
-    let host = gateway.host().clone();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(gateway.run(async {
-        let _ = stopped.await;
-    }));
-    Link { program, gateway: host, stop, running }
-}
-
-impl Link {
-    async fn end(self) -> Report {
-        let _ = self.stop.send(());
-        let report = self.running.await.unwrap().unwrap();
-        let _ = self.program.close_async(Duration::ZERO).await;
-        report
-    }
-}
 
 fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -98,13 +55,6 @@ async fn use_connection(host: &Host, server: SocketAddr, number: usize) {
     }
 }
 
-/// Waits until `condition` holds; for ever if it never does, so that what is left over shows.
-async fn until(mut condition: impl FnMut() -> bool) {
-    while !condition() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_after_ten_thousand_endings() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -134,20 +84,4 @@ async fn nothing_is_left_after_ten_thousand_endings() {
     assert_eq!(count(End::Refused), 1000);
     assert_eq!(count(End::Cut), 0);
     assert!(count(End::Reset) > 0 && count(End::Graceful) > 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_over_the_limit_wait_for_their_turn() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = SocketAddr::from((GATEWAY_V4, listener.local_addr().unwrap().port()));
-    tokio::spawn(serve(listener));
-    let link = link(Limits { max_connections: 1, ..Limits::default() });
-    let first = TcpStream::connect(&link.program, server).await.unwrap();
-    let host = link.program.clone();
-    let second = tokio::spawn(async move { TcpStream::connect(&host, server).await });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(!second.is_finished(), "a SYN over the limit is answered by silence");
-    drop(first);
-    second.await.unwrap().unwrap();
-    link.end().await;
 }

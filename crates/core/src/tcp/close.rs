@@ -14,6 +14,9 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::event::Ready;
 
+/// Unsent and unacknowledged bytes that a closed socket may keep however full the memory is (Linux `SOCK_MIN_SNDBUF`).
+const SOCK_MIN_SNDBUF: usize = 4608;
+
 impl Tcb {
     /// The application gives the handle back. Never waits. Linux `__tcp_close`.
     pub(crate) fn close(&mut self, cx: &mut Ctx) {
@@ -66,7 +69,9 @@ impl Tcb {
                 return;
             }
         }
-        if self.state() != State::Closed && self.too_many_orphans(cx, 0) {
+        // A connection in TIME_WAIT owes nothing; its record has a limit of its own.
+        let owes = !matches!(self.state(), State::Closed | State::TimeWait);
+        if owes && self.too_many_orphans(cx, 0) {
             self.abort_with(cx, Cause::ResourceLimit);
         } else if let Some(lifetime) = cx.cfg.tcp.orphan_lifetime
             && self.state() != State::Closed
@@ -75,10 +80,11 @@ impl Tcb {
         }
     }
 
-    /// The orphan limit (Linux `tcp_check_oom`): `shift` doubles the weight of one that has been silent for long or met
+    /// The orphan limit (Linux `tcp_check_oom`), and that of memory for those who hold some: `shift` doubles the weight of one that has been silent for long or met
     /// an ICMP error.
     pub(crate) fn too_many_orphans(&self, cx: &Ctx, shift: u32) -> bool {
-        cx.orphans << shift > cx.cfg.tcp.max_orphans || cx.pool.allocated() >= cx.pool.limit()
+        let holds = self.snd_buf.len() > SOCK_MIN_SNDBUF;
+        cx.orphans << shift > cx.cfg.tcp.max_orphans || holds && cx.pool.allocated() >= cx.pool.limit()
     }
 
     /// Linux `tcp_disconnect`: a RST where the peer has a record and does not know, silence elsewhere.

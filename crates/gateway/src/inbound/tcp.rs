@@ -77,7 +77,10 @@ async fn accept(
     let Some(listener) = listener else { return pending().await };
     let slot = match Arc::clone(&shared.slots).try_acquire_owned() {
         Ok(slot) => slot,
-        Err(_) => Arc::clone(&shared.slots).acquire_owned().await.map_err(io::Error::other)?,
+        Err(_) => {
+            shared.meters.connections.meet();
+            Arc::clone(&shared.slots).acquire_owned().await.map_err(io::Error::other)?
+        }
     };
     let (client, source) = listener.accept().await?;
     Ok((client, source, slot))

@@ -55,7 +55,7 @@ pub(crate) async fn serve(
             Some(flow) => flow,
             None => match open(&shared, &host, client, inside).await {
                 Ok(flow) => {
-                    make_room(&table, shared.limits.max_udp_flows);
+                    make_room(&table, &shared);
                     let flow = Arc::new(flow);
                     let task = tasks.spawn(answer(Arc::clone(&flow), Arc::clone(&table)));
                     lock(&table).insert(client, Entry { flow: Arc::clone(&flow), task });
@@ -76,11 +76,12 @@ fn lock(table: &Table) -> MutexGuard<'_, HashMap<SocketAddr, Entry>> {
 }
 
 /// Pushes the client out that has been idle the longest, if there is no room for another.
-fn make_room(table: &Table, limit: usize) {
+fn make_room(table: &Table, shared: &Shared) {
     let mut table = lock(table);
-    if table.len() < limit {
+    if table.len() < shared.limits.max_udp_flows {
         return;
     }
+    shared.meters.udp_flows.meet();
     let oldest = table.iter().min_by_key(|(_, entry)| entry.flow.last());
     if let Some(client) = oldest.map(|(client, _)| *client)
         && let Some(entry) = table.remove(&client)

@@ -1,5 +1,6 @@
 //! Programs behind the gateway, in network namespaces that the tests make. Most need root.
 
+mod backpressure;
 mod endings;
 mod faults;
 mod lab;
