@@ -120,7 +120,8 @@ impl Tcb {
         if !seg.text_end().after(right) {
             return true;
         }
-        if self.rcv_buf.readable() > 0 {
+        // The peer's FIN waits as long as its end of file can be read.
+        if self.rcv_buf.readable() > 0 || self.is(Is::DONE) && !self.is(Is::ORPHAN) {
             cx.counters.beyond_window += 1;
             return false;
         }

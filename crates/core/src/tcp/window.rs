@@ -20,7 +20,9 @@ impl Tcb {
     /// The window to offer now: never shrinks what was offered (SHLD-14), and opens in steps worth a segment (MUST-39).
     fn wanted_window(&self) -> u32 {
         let space = self.rcv_space.space;
-        let free = space.saturating_sub(self.rcv_buf.readable() as u32);
+        // The peer's FIN has its place in the window, behind which nothing will come.
+        let fin = u32::from(self.is(Is::DONE));
+        let free = space.saturating_sub((self.rcv_buf.readable() as u32).saturating_add(fin));
         let mss = u32::from(self.delack.rcv_mss).min(space).max(1);
         if free < space / 2 && (free < mss || free < space >> 4) {
             return 0;

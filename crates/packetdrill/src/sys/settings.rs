@@ -26,9 +26,9 @@ pub struct Settings {
     pub send_buffer_limit: i32,
 }
 
-/// Memory that Linux counts for 1200 bytes of payload in a page of 4096: the ratio by which it guesses how much window a
-/// buffer is worth before it has seen a segment (`TCP_DEFAULT_SCALING_RATIO`), in 256ths.
-const WINDOW_RATIO: u64 = 65;
+/// The ratio by which Linux guesses how much window a buffer is worth before it has seen a segment
+/// (`TCP_DEFAULT_SCALING_RATIO` since 6.11), in 256ths.
+const WINDOW_RATIO: u64 = 128;
 
 /// Segment size to whose multiple the first window is cut.
 const SEGMENT: u64 = 1460;

@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
-/// The window that is offered on a connection without window scaling.
-pub(crate) const WINDOW: i64 = 65_535;
+/// The window that is offered with [`BUFFER`]: a multiple of the MSS.
+const WINDOW: i64 = 64_240;
+/// A receive buffer that is used up by [`WINDOW`]. With a larger one and without window scaling Linux reckons with a window
+/// that is larger than the field of the header can say.
+const BUFFER: &str = "`echo 4096 128480 128480 > /proc/sys/net/ipv4/tcp_rmem`";
 
 /// A cell of the matrix as a script.
 pub(crate) struct Cell {
@@ -80,13 +83,11 @@ fn find(name: &str) -> (State, Way) {
 
 /// Reads a table.
 pub(crate) fn cells(text: &str) -> Vec<Cell> {
-    let rows = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    rows.flat_map(row).collect()
+    rows(text).flat_map(row).collect()
 }
 
 fn row(line: &str) -> Vec<Cell> {
-    let parts: Vec<&str> = line.split(';').map(str::trim).collect();
-    let [name, segment, cells] = parts[..] else { panic!("a row has three parts: {line}") };
+    let [name, segment, cells] = three(line);
     let mut done: Vec<(String, Cell)> = Vec::new();
     for text in cells.split('|').map(str::trim) {
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -125,7 +126,8 @@ fn place(text: &str, state: &State) -> i64 {
     let (name, offset) = text.split_at(split);
     let base = match name {
         "rcv" => state.rcv,
-        "edge" => state.rcv + WINDOW,
+        // A FIN takes its number of the window, whose end stays.
+        "edge" => 1 + WINDOW,
         "isn" => 0,
         other => panic!("no place '{other}'"),
     };
@@ -176,10 +178,11 @@ fn answers(text: &str, state: &State, segment: &Segment) -> Vec<String> {
         let nxt = state.nxt;
         match name {
             _ if token == "rst+ack" => format!("+0 > R. 0:0(0) ack {}", segment.end),
-            "ACK" => format!("+0 > . {nxt}:{nxt}(0) ack {ack}"),
+            "ACK" | "CH" => format!("+0 > . {nxt}:{nxt}(0) ack {ack}"),
             "ack" => format!("+0~+.2 > . {nxt}:{nxt}(0) ack {ack}"),
             "rst" => format!("+0 > R {0}:{0}(0)", segment.ack),
             "SA" => format!("+0 > S. 0:0(0) ack {} <mss 1460>", segment.end),
+            "SA*" => format!("+0 > S. 0:0(0) ack {} <...>", segment.end),
             "SYN" => "+0 > S 0:0(0) <...>".to_owned(),
             _ => panic!("no answer '{token}'"),
         }
@@ -191,6 +194,9 @@ fn answers(text: &str, state: &State, segment: &Segment) -> Vec<String> {
 fn path(out: &mut String, name: &str, state: &str, event: &str) -> State {
     let (before, way) = find(state);
     let _ = writeln!(out, "// {name}, in {state}: {event}");
+    if event.contains("edge") {
+        let _ = writeln!(out, "{BUFFER}");
+    }
     for line in way.iter().copied().flatten() {
         let _ = writeln!(out, "{line}");
     }
@@ -240,7 +246,7 @@ fn call_script(name: &str, state: &str, event: &str, next: &str, answer: &str, w
 
 fn script(name: &str, state: &str, event: &str, next: &str, answer: &str, views: &[&str]) -> String {
     let mut out = String::new();
-    let before = path(&mut out, name, state, event);
+    let mut before = path(&mut out, name, state, event);
     let segment = segment(event, &before);
     let _ = writeln!(out, "// the event\n+.01 < {}", segment.line);
     for line in answers(answer, &before, &segment) {
@@ -256,8 +262,50 @@ fn script(name: &str, state: &str, event: &str, next: &str, answer: &str, views:
     if state == "NSR" && next != "=" {
         seen_by_listener(&mut out, after, views);
     }
+    if state == "SS" && after == "SR" {
+        before.rcv = i64::from(segment.end);
+    }
     still_there(&mut out, after, &before, answer);
     out
+}
+
+/// When the event of [`time_wait_cells`] comes, and for how long nothing does then, in seconds: if TIME_WAIT began anew it
+/// is left then, if not it ended, up to two seconds late as timers of the kernel may.
+const EVENT_AFTER: u32 = 15;
+const LOOK_AFTER: u32 = 52;
+
+/// Reads a table: a script for each cell that says whether TIME_WAIT's 60 s begin anew.
+pub(crate) fn time_wait_cells(text: &str) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for line in rows(text) {
+        let [name, event, all] = three(line);
+        for cell in all.split('|') {
+            let words: Vec<&str> = cell.split_whitespace().collect();
+            let Some(restarts) = ["keep", "restart"].iter().position(|word| words.contains(word)) else {
+                continue;
+            };
+            let mut script = String::new();
+            let state = path(&mut script, name, "TW", event);
+            let segment = segment(event, &state);
+            let _ = writeln!(script, "+{EVENT_AFTER} < {}", segment.line);
+            for line in answers(words[2], &state, &segment) {
+                let _ = writeln!(script, "{line}");
+            }
+            let (ack, answer) = if restarts == 1 { (2, "> . 2:2(0) ack 2") } else { (77, "> R 77:77(0)") };
+            let _ = writeln!(script, "+{LOOK_AFTER} < . 400001:400006(5) ack {ack} win 65535\n+0 {answer}");
+            cells.push(Cell { name: format!("{name}: TIME_WAIT's {}", words[words.len() - 1]), script });
+        }
+    }
+    cells
+}
+
+fn rows(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn three(line: &str) -> [&str; 3] {
+    let parts: Vec<&str> = line.split(';').map(str::trim).collect();
+    parts.try_into().unwrap_or_else(|_| panic!("a row has three parts: {line}"))
 }
 
 fn seen_by_owner(out: &mut String, after: &str, views: &[&str]) {
