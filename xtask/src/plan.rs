@@ -70,6 +70,13 @@ pub(crate) fn test(args: &Args) -> bool {
     }
     plan.check("test", "cargo test --workspace --no-fail-fast", |screen| tests(here, screen));
     if !here.fast {
+        // The search is long without optimisation; and that it can fail takes faults on purpose.
+        let search = ["test", "--release", "-p", "lastack-check", "--features", "deliberate-bugs"];
+        plan.check("schedules", &format!("cargo {}", search.join(" ")), |screen| {
+            tool(screen, cargo(&search))
+        });
+    }
+    if !here.fast {
         plan.check("doc", "cargo doc --workspace --no-deps, warnings denied", |screen| {
             let mut command = cargo(&["doc", "--workspace", "--no-deps"]);
             command.env("RUSTDOCFLAGS", "-D warnings");
@@ -77,7 +84,7 @@ pub(crate) fn test(args: &Args) -> bool {
         });
     }
     if here.fast {
-        plan.left_out.push("fmt, no_std and doc (--fast)".to_owned());
+        plan.left_out.push("fmt, no_std, schedules and doc (--fast)".to_owned());
     }
     if here.fast || !here.root {
         plan.left_out.extend(tests_for_root());

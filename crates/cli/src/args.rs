@@ -24,8 +24,9 @@ use std::time::Duration;
     after_help = "Examples:\n  lastack demo                              the six steps of a graceful close\n  \
                   lastack run -- curl https://example.com   curl, with lastack as its whole network\n  \
                   lastack bestiary                          bugs of other stacks, rebuilt\n  \
+                  lastack check client-closes               every schedule of a small exchange\n  \
                   lastack script tests/packetdrill          packetdrill scripts, in virtual time\n\n\
-                  Exit status: 0 on success, 1 if an entry of the bestiary or a script failed, 2 for bad usage or a file that\n\
+                  Exit status: 0 on success, 1 if an entry of the bestiary, a script or a check failed, 2 for bad usage or a file that\n\
                   cannot be written;\n\
                   'lastack run' has the program's own status (see 'lastack run --help')."
 )]
@@ -44,6 +45,8 @@ pub enum Verb {
     Bestiary(Bestiary),
     /// Run a program in a network namespace whose whole network is lastack
     Run(Run),
+    /// Explore every schedule of two stacks, what is in flight, the applications and the timers
+    Check(Check),
     /// Carry out packetdrill scripts against lastack, the running kernel, or both
     Script(Script),
     /// Give an existing network namespace its network, in the place of slirp4netns
@@ -106,6 +109,75 @@ pub struct Demo {
     /// Draw the text with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
+}
+
+/// Explore every schedule.
+///
+/// Two stacks, the packets in flight, their applications and the timers are one state, on the real code. From each state all that
+/// may happen next is tried: a call, a packet that arrives in any order, is lost or arrives twice, a timer that fires. Two states
+/// that differ only in absolute time, counters or history count once. In each state the rules must hold (no byte wrong, no end
+/// of file too early, states that fit each other, ...), and from each state everything must end once the network delivers.
+#[derive(Debug, Parser)]
+#[command(
+    after_help = "Examples:\n  lastack check                          the short list: each until its frontier is empty\n  \
+                        lastack check --list                   every configuration, with a sentence\n  \
+                        lastack check half-close               those of both lists whose names contain the word\n  \
+                        lastack check --budget 10m duplex      for ten minutes at the most\n  \
+                        lastack check --show unread/reorder    what the applications do, undisturbed, as a ladder\n\n\
+                        A name is the scenario, a slash, and what may go wrong: reorder (nothing but order), loss (one packet),\n\
+                        duplicate (one), timer (one fires early), losses (two, and a duplicate), worst (all of these); +ts: with\n\
+                        timestamps. A violation prints its schedule as a ladder and writes it as NAME.pcapng, NAME-a.pkt and\n\
+                        NAME-b.pkt (packetdrill, one for each end).\n\n\
+                        JSON: a list of name, states, transitions, depth, seconds, complete, violation (null, or rule, what,\n\
+                        steps, files).\n\n\
+                        Exit status: 0 if no rule was broken, 1 if one was, 2 for bad usage or a file that cannot be written."
+)]
+pub struct Check {
+    /// Words that are part of the configurations' names; the short list without one
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// List every configuration, explore none
+    #[arg(long)]
+    pub list: bool,
+    /// Explore both lists, the long one too; what does not complete is named with the depth it reached
+    #[arg(long)]
+    pub all: bool,
+    /// Stop each configuration after a time (30s, 10m, 2h) or so many transitions (5000000)
+    #[arg(long, value_name = "TIME|TRANSITIONS", value_parser = budget)]
+    pub budget: Option<CheckBudget>,
+    /// Draw what happens when nothing goes wrong, and explore nothing
+    #[arg(long)]
+    pub show: bool,
+    /// Threads; by default as many as the machine has cores
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Directory for the files of a violation
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How much of a configuration to explore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckBudget {
+    /// For so long.
+    Time(Duration),
+    /// So many transitions.
+    Transitions(usize),
+}
+
+fn budget(text: &str) -> Result<CheckBudget, String> {
+    let form = || "a time such as 30s, 10m or 2h, or a number of transitions".to_owned();
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        _ => return text.parse().map(CheckBudget::Transitions).map_err(|_| form()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| form())?;
+    Ok(CheckBudget::Time(Duration::from_secs(number.saturating_mul(unit))))
 }
 
 /// Forms of the output.
@@ -305,9 +377,10 @@ pub enum Summary {
 }
 
 /// The verbs, and how each is used.
-const VERBS: [(&str, &str); 6] = [
+const VERBS: [(&str, &str); 7] = [
     ("demo", "lastack demo [OPTIONS] [SCENARIO]"),
     ("bestiary", "lastack bestiary [OPTIONS] [NAME]..."),
+    ("check", "lastack check [OPTIONS] [NAME]..."),
     ("run", "lastack run [OPTIONS] -- PROGRAM [ARGS]..."),
     ("script", "lastack script [OPTIONS] PATH..."),
     ("attach", "lastack attach [OPTIONS] PID|PATH [NAME]"),

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod attach;
 pub mod bestiary;
+pub mod check;
 pub mod demo;
 pub mod limits;
 pub mod output;
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
                 ExitCode::from(FAILURE)
             }
         },
+        Verb::Check(check) => check::main(&check),
         Verb::Run(run) => run::main(run),
         Verb::Script(script) => script::main(&script),
         Verb::Tun2Socks(args) => tun2socks::main(args),

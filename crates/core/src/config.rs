@@ -160,6 +160,9 @@ pub struct TcpConfig {
     pub keepalive_probes: u8,
     /// Default time to live / hop limit (`ip_default_ttl`). Default 64.
     pub ttl: u8,
+    /// A fault on purpose, for tests.
+    #[cfg(feature = "deliberate-bugs")]
+    pub deliberate_bug: Option<crate::DeliberateBug>,
 }
 
 impl Default for Config {
@@ -232,6 +235,8 @@ impl Default for TcpConfig {
             keepalive_intvl: Duration::from_secs(75),
             keepalive_probes: 9,
             ttl: 64,
+            #[cfg(feature = "deliberate-bugs")]
+            deliberate_bug: None,
         }
     }
 }

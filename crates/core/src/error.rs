@@ -68,6 +68,35 @@ pub enum Error {
 }
 
 impl Error {
+    /// The errno's name.
+    #[must_use]
+    pub const fn errno_name(self) -> &'static str {
+        match self {
+            Self::NoSuchAlgorithm => "ENOENT",
+            Self::BadHandle => "EBADF",
+            Self::WouldBlock => "EAGAIN",
+            Self::Prohibited => "EACCES",
+            Self::InvalidInput => "EINVAL",
+            Self::BrokenPipe => "EPIPE",
+            Self::Protocol => "EPROTO",
+            Self::MessageTooLong => "EMSGSIZE",
+            Self::ProtocolUnreachable => "ENOPROTOOPT",
+            Self::AddressFamily => "EAFNOSUPPORT",
+            Self::AddrInUse => "EADDRINUSE",
+            Self::AddrNotAvailable => "EADDRNOTAVAIL",
+            Self::NetworkUnreachable => "ENETUNREACH",
+            Self::ConnectionAborted => "ECONNABORTED",
+            Self::ConnectionReset => "ECONNRESET",
+            Self::NoBufferSpace => "ENOBUFS",
+            Self::AlreadyConnected => "EISCONN",
+            Self::NotConnected => "ENOTCONN",
+            Self::TimedOut(_) => "ETIMEDOUT",
+            Self::ConnectionRefused => "ECONNREFUSED",
+            Self::HostUnreachable => "EHOSTUNREACH",
+            Self::InProgress => "EALREADY",
+        }
+    }
+
     /// The errno that Linux on x86-64 gives.
     #[must_use]
     pub const fn errno(self) -> i32 {

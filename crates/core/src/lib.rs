@@ -66,6 +66,7 @@ pub(crate) mod buffer;
 pub mod config;
 pub mod counters;
 pub(crate) mod ctx;
+pub(crate) mod deliberate;
 pub(crate) mod demux;
 pub mod error;
 pub mod event;
@@ -87,6 +88,8 @@ pub(crate) mod wheel;
 pub use admin::Orphan;
 pub use config::{Config, Route, TcpConfig};
 pub use counters::Counters;
+#[cfg(feature = "deliberate-bugs")]
+pub use deliberate::DeliberateBug;
 pub use error::{Error, Timeout};
 pub use event::{ConnectionId, Event, Ready, Transition, TransitionEvent};
 pub use ip::{Cidr, CidrError, IcmpUnreach, IpCounters};

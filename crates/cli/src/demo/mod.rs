@@ -46,7 +46,7 @@ pub fn main(args: &Demo) -> Result<(), String> {
                 full: args.full,
                 why: args.why,
             };
-            text::draw(&story, scenario, look)
+            text::draw(&story, scenario.heading(), look)
         }
         Format::Json => {
             json::draw(&story, scenario).map_err(|error| format!("cannot render JSON: {error}"))?

@@ -1,6 +1,7 @@
 //! The ways in which a connection ends, as programs for the two sides and a rule of which packets get lost.
 
 use super::exchanges;
+use super::text::Heading;
 use clap::ValueEnum;
 use lastack_core::wire::tcp::Flags;
 use lastack_core::{Cidr, Config, Instant, Shutdown};
@@ -340,6 +341,11 @@ impl Scenario {
     /// Whether an opening comes before the end that the figure is about and may be left out of it.
     pub const fn has_opening(self) -> bool {
         self.part().has_opening
+    }
+
+    /// What stands above its ladder.
+    pub fn heading(self) -> Heading<'static> {
+        Heading { title: self.title(), summary: self.summary(), has_opening: self.has_opening() }
     }
 
     /// Plays the scenario.

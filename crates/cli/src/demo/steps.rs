@@ -3,7 +3,7 @@
 //! A step begins where a side changes its state, repeats a segment, sends data, or answers without having a record.
 //! For the graceful close this gives the six steps of the book. Nothing here knows which scenario was played.
 
-use super::story::{Change, Entry, Kind, Segment, Socket, Story, errno_name};
+use super::story::{Change, Entry, Kind, Segment, Socket, Story};
 use lastack_core::wire::tcp::Flags;
 use lastack_core::{Cause, Instant, State};
 use lastack_sim::{Op, Outcome, Side};
@@ -503,7 +503,7 @@ fn results(story: &Story, index: usize) -> Vec<String> {
         };
         let result = match call.outcome {
             Outcome::Bytes(0) if call.op == Op::Read => "returns 0 (end of file)".to_owned(),
-            Outcome::Failed(error) => format!("fails with {}", errno_name(error)),
+            Outcome::Failed(error) => format!("fails with {}", error.errno_name()),
             _ => continue,
         };
         let whose =

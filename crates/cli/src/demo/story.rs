@@ -2,7 +2,7 @@
 
 use super::steps::{self, Step};
 use lastack_core::wire::tcp::Flags;
-use lastack_core::{Cause, Error, Initiator, Instant, Shutdown, State};
+use lastack_core::{Cause, Initiator, Instant, Shutdown, State};
 use lastack_sim::packet::{flag_names, segment_of};
 use lastack_sim::{Call, Log, Op, Outcome, Packet, Side, Waiting, What};
 use std::collections::HashMap;
@@ -395,34 +395,6 @@ pub fn outcome_text(call: &Call) -> String {
         Outcome::Done => "ok".to_owned(),
         Outcome::Bytes(0) if call.op == Op::Read => "0 (end of file)".to_owned(),
         Outcome::Bytes(n) => n.to_string(),
-        Outcome::Failed(error) => errno_name(error).to_owned(),
-    }
-}
-
-/// The errno as C spells it.
-pub fn errno_name(error: Error) -> &'static str {
-    match error {
-        Error::WouldBlock => "EAGAIN",
-        Error::BadHandle => "EBADF",
-        Error::InvalidInput => "EINVAL",
-        Error::AddressFamily => "EAFNOSUPPORT",
-        Error::NotConnected => "ENOTCONN",
-        Error::AlreadyConnected => "EISCONN",
-        Error::InProgress => "EALREADY",
-        Error::BrokenPipe => "EPIPE",
-        Error::ConnectionReset => "ECONNRESET",
-        Error::ConnectionRefused => "ECONNREFUSED",
-        Error::ConnectionAborted => "ECONNABORTED",
-        Error::TimedOut(_) => "ETIMEDOUT",
-        Error::HostUnreachable => "EHOSTUNREACH",
-        Error::NetworkUnreachable => "ENETUNREACH",
-        Error::ProtocolUnreachable => "ENOPROTOOPT",
-        Error::Protocol => "EPROTO",
-        Error::Prohibited => "EACCES",
-        Error::AddrInUse => "EADDRINUSE",
-        Error::AddrNotAvailable => "EADDRNOTAVAIL",
-        Error::MessageTooLong => "EMSGSIZE",
-        Error::NoBufferSpace => "ENOBUFS",
-        _ => "an error",
+        Outcome::Failed(error) => error.errno_name().to_owned(),
     }
 }

@@ -190,7 +190,7 @@ fn mirrored_changes_of_both_sides_are_one_step() {
     let story = simultaneous();
     assert_eq!(story.steps.len(), 3);
     assert!(story.steps.iter().all(|s| s.both));
-    assert!(text::draw(&story, Scenario::Simultaneous, Look::default()).contains('╳'));
+    assert!(text::draw(&story, Scenario::Simultaneous.heading(), Look::default()).contains('╳'));
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn repeated_fins_are_steps_with_the_time_waited() {
 #[test]
 fn every_arrow_is_drawn_whole_also_among_others() {
     for story in [graceful(), simultaneous(), busy()] {
-        let text = text::draw(&story, Scenario::Graceful, Look { full: true, ..Look::default() });
+        let text = text::draw(&story, Scenario::Graceful.heading(), Look { full: true, ..Look::default() });
         check_lines(&text);
         let count = |c| text.chars().filter(|x| *x == c).count();
         let arrived = story.segments.iter().filter(|s| s.arrived.is_some()).count();
@@ -227,11 +227,12 @@ fn every_arrow_is_drawn_whole_also_among_others() {
 #[test]
 fn ascii_is_ascii_and_colour_only_adds_escapes() {
     for story in [graceful(), simultaneous(), busy()] {
-        let ascii = text::draw(&story, Scenario::Graceful, Look { ascii: true, ..Look::default() });
+        let ascii = text::draw(&story, Scenario::Graceful.heading(), Look { ascii: true, ..Look::default() });
         assert!(ascii.is_ascii(), "{ascii}");
         check_lines(&ascii);
-        let plain = text::draw(&story, Scenario::Graceful, Look::default());
-        let coloured = text::draw(&story, Scenario::Graceful, Look { colour: true, ..Look::default() });
+        let plain = text::draw(&story, Scenario::Graceful.heading(), Look::default());
+        let coloured =
+            text::draw(&story, Scenario::Graceful.heading(), Look { colour: true, ..Look::default() });
         let mut bare = String::new();
         let mut parts = coloured.split('\x1b');
         bare.push_str(parts.next().unwrap_or_default());

@@ -1,7 +1,6 @@
 //! The ladder as text, at most [`WIDTH`] columns.
 
 use super::rows::{self, Row, Text};
-use super::scenario::Scenario;
 use super::steps::time_text;
 use super::story::{Socket, Story};
 use anstyle::{AnsiColor, Style};
@@ -92,12 +91,23 @@ const CALL: Style = AnsiColor::Yellow.on_default();
 const MARK: Style = AnsiColor::Green.on_default().bold();
 const LOST: Style = AnsiColor::Red.on_default().bold();
 
+/// What stands above a ladder.
+#[derive(Clone, Copy, Debug)]
+pub struct Heading<'a> {
+    /// In a few words.
+    pub title: &'a str,
+    /// In a sentence or two.
+    pub summary: &'a str,
+    /// The opening of the connection is no part of the story, and may be left out.
+    pub has_opening: bool,
+}
+
 /// Draws the story.
-pub fn draw(story: &Story, scenario: Scenario, look: Look) -> String {
+pub fn draw(story: &Story, heading: Heading<'_>, look: Look) -> String {
     let mut ladder =
         Ladder { story, look, glyphs: if look.ascii { &ASCII } else { &UNICODE }, lines: Vec::new() };
-    ladder.heading(scenario);
-    let from = if look.full || !scenario.has_opening() { 0 } else { story.end };
+    ladder.heading(heading);
+    let from = if look.full || !heading.has_opening { 0 } else { story.end };
     if from > 0 {
         ladder.opening();
     }
@@ -126,9 +136,9 @@ struct Flight {
 }
 
 impl Ladder<'_> {
-    fn heading(&mut self, scenario: Scenario) {
-        self.words(0, scenario.title(), BOLD);
-        self.words(0, scenario.summary(), PLAIN);
+    fn heading(&mut self, heading: Heading<'_>) {
+        self.words(0, heading.title, BOLD);
+        self.words(0, heading.summary, PLAIN);
         self.lines.push(Vec::new());
         let ends = |side: Side| match self.story.connections.as_slice() {
             [one] => match side {

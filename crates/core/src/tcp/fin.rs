@@ -6,6 +6,7 @@ use super::state::{Cause, Initiator, State};
 use super::tcb::{Is, Successor, Tcb};
 use super::timers::Timer;
 use crate::ctx::Ctx;
+use crate::deliberate::DeliberateBug;
 use crate::event::Ready;
 use core::time::Duration;
 use lastack_wire::SeqNumber;
@@ -60,6 +61,9 @@ impl Tcb {
     pub(crate) fn enter_time_wait(&mut self, cx: &mut Ctx, cause: Cause) {
         let lifetime = cx.cfg.tcp.time_wait;
         self.is.insert(Is::RCV_SHUT | Is::SND_SHUT);
+        if cx.makes(DeliberateBug::TimeWaitSkipped) {
+            return set_state(self, cx, State::Closed, Cause::TimeWaitLimit, Initiator::Peer);
+        }
         set_state(self, cx, State::TimeWait, cause, Initiator::Peer);
         self.successor = Some(Successor { state: State::TimeWait, ends: cx.now + lifetime });
         self.detach(cx);

@@ -9,6 +9,7 @@ use super::tcb::{Is, Recovery, SentFlags, Tcb};
 use super::timers::{ALL, Timer};
 use crate::config::TcpConfig;
 use crate::ctx::Ctx;
+use crate::deliberate::DeliberateBug;
 use crate::error::{Error, Timeout};
 use crate::event::Ready;
 use crate::time::Instant;
@@ -97,6 +98,9 @@ impl Tcb {
             State::SynSent => self.on_syn_timer(cx),
             State::SynReceived => self.on_synack_timer(cx),
             _ if self.rtx.is_empty() => self.on_probe_timer(cx),
+            _ if self.snd_una + 1 == self.snd_nxt
+                && self.fin_sent()
+                && cx.makes(DeliberateBug::FinNotRetransmitted) => {}
             _ => self.on_rto(cx),
         }
     }
