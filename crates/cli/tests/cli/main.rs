@@ -2,6 +2,7 @@
 
 mod attach;
 mod bestiary;
+mod check;
 mod demo;
 mod exchanges;
 mod run;

@@ -23,12 +23,19 @@ fn bad_usage_of_demo_is_status_2_and_one_line_with_the_right_form() {
     rejected(&["demo", "--format", "json", "--why"], 2, &["--why"]);
     rejected(&["demo", "--output"], 2, &["--output", "needs a value"]);
     rejected(&["demo", "graceful", "abort"], 2, &["'abort'"]);
-    rejected(&["frobnicate"], 2, &["'frobnicate'", "demo, bestiary, run, script, attach, tun2socks"]);
+    rejected(&["frobnicate"], 2, &["'frobnicate'", "demo, bestiary, check, run, script, attach, tun2socks"]);
     rejected(
         &["--frobnicate"],
         2,
-        &["--frobnicate", "lastack demo|bestiary|run|script|attach|tun2socks ..."],
+        &["--frobnicate", "lastack demo|bestiary|check|run|script|attach|tun2socks ..."],
     );
+}
+
+#[test]
+fn bad_usage_of_check_is_status_2_and_one_line_with_the_right_form() {
+    rejected(&["check", "--budget", "soon"], 2, &["'soon'", "30s, 10m or 2h", "lastack check [OPTIONS]"]);
+    rejected(&["check", "--threads", "0"], 2, &["'0'"]);
+    rejected(&["check", "no-such"], 2, &["'no-such'", "lastack check --list"]);
 }
 
 #[test]
