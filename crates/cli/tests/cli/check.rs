@@ -29,7 +29,7 @@ fn check_stops_at_its_budget_and_names_the_depth_in_json_too() {
 #[test]
 fn check_shows_what_the_applications_do_undisturbed() {
     let drawn = stdout(&["check", "--show", "half-close/reorder+ts"]);
-    for part in ["half-close/reorder+ts", "shutdown(SHUT_WR)", "FIN_WAIT_2", "CLOSE_WAIT", "TIME_WAIT"] {
+    for part in ["half-close/reorder+ts", "shutdown(", "FIN_WAIT_2", "CLOSE_WAIT", "TIME_WAIT"] {
         assert!(drawn.contains(part), "{part} is missing:\n{drawn}");
     }
 }
