@@ -94,12 +94,6 @@ impl Awaited {
         let ready = self.stream.ready(everything()).now_or_never();
         ready.map_or(Ready::EMPTY, |ready| ready.expect("the host lives"))
     }
-
-    /// The connection by itself.
-    #[must_use]
-    pub fn into_inner(self) -> TcpStream {
-        self.stream
-    }
 }
 
 impl Deref for Awaited {

@@ -288,20 +288,21 @@ impl Listener {
     /// # Errors
     /// The errno.
     pub fn try_accept(&self) -> Result<Socket, i32> {
-        match self {
-            Self::Kernel(listener) => {
-                listener.set_nonblocking(true).expect("the mode is set");
-                listener.accept().map(|(stream, _)| Socket::Kernel(stream))
-            }
-            Self::Blocking(listener) => {
-                listener.set_nonblocking(true).expect("the mode is set");
-                listener.accept().map(|(stream, _)| Socket::Lastack(stream))
-            }
+        let set = |on| match self {
+            Self::Kernel(listener) => listener.set_nonblocking(on).expect("the mode is set"),
+            Self::Blocking(listener) => listener.set_nonblocking(on).expect("the mode is set"),
+            Self::Tokio(..) => {}
+        };
+        set(true);
+        let accepted = match self {
+            Self::Kernel(listener) => listener.accept().map(|(stream, _)| Socket::Kernel(stream)),
+            Self::Blocking(listener) => listener.accept().map(|(stream, _)| Socket::Lastack(stream)),
             Self::Tokio(runtime, listener) => listener
                 .try_accept()
                 .map(|(stream, _)| Socket::Tokio(Awaited::new(Arc::clone(runtime), stream))),
-        }
-        .map_err(|e| errno(&e))
+        };
+        set(false);
+        accepted.map_err(|e| errno(&e))
     }
 
     /// Waits until the kernel's `poll` says so; lastack's listeners have none.

@@ -2,7 +2,7 @@
 //!
 //! Each row is one text that three kinds of sockets play: the kernel's, lastack's blocking ones, lastack's for tokio. What
 //! `poll` gives is compared for the kernel's socket by its letters and for tokio's by the readiness that tokio makes of them.
-//! Rows of sockets that no Rust program holds (never connected, a listener that was shut down, a closed descriptor) are
+//! Rows of sockets that no Rust program holds (never connected, a listener that was shut down) are
 //! played by scripts and by the core's tests. The kernel's rows need root; `LASTACK_SKIP_ROOT_TESTS=1` leaves them out.
 
 use std::io::{ErrorKind, Write};
@@ -16,10 +16,11 @@ use lastack::State::{
 use lastack::{IcmpUnreach, Refusal, TcpOption, blocking};
 use lastack_e2e::To;
 use lastack_e2e::gate::Kind::{Any, PureAck};
-use lastack_e2e::lab::{Family, eventually};
+use lastack_e2e::lab::{Family, PATIENCE, eventually};
 use lastack_e2e::socket::Socket;
 use lastack_e2e::stage::{Kind, Knobs, Stage, play};
 
+const EBADF: i32 = 9;
 const EAGAIN: i32 = 11;
 const EPIPE: i32 = 32;
 const ECONNABORTED: i32 = 103;
@@ -162,7 +163,7 @@ fn listening(stage: &Stage) {
     assert_eq!(listener.try_accept().err(), Some(EAGAIN));
     let peer = blocking::TcpStream::connect(&stage.peer, listener.address()).expect("the peer connects");
     listener.polls("I");
-    let subject = listener.try_accept().expect("it is there");
+    let subject = listener.accept();
     listener.polls("");
     assert_eq!(listener.try_accept().err(), Some(EAGAIN));
     stage.is_in(&subject, Established);
@@ -445,6 +446,34 @@ fn killed_by_an_administrator(stage: &Stage) {
     }
     ended(stage, &subjects);
     dead(subjects, ECONNABORTED);
+}
+
+/// After close(): nobody in Rust holds a closed socket, but a clone of one that was aborted, or a socket whose host is gone.
+fn nothing_is_left(stage: &Stage) {
+    let gone = |socket: &mut Socket| {
+        assert_eq!(read(socket), Err(EBADF));
+        assert_eq!(write(socket), Err(EBADF));
+        assert_eq!(socket.shutdown(Both), Err(EBADF));
+    };
+    let (mut subject, _peer) = stage.connected();
+    if let (mut aborted @ Socket::Lastack(_), _peer) = stage.connected() {
+        let Socket::Lastack(stream) = &aborted else { return };
+        stream.try_clone().expect("a clone").abort();
+        gone(&mut aborted);
+    }
+    let report = stage.subject().expect("lastack's").close(PATIENCE);
+    assert!(report.is_complete(), "{report:?}");
+    gone(&mut subject);
+}
+
+#[test]
+fn nothing_is_left_of_a_blocking_socket() {
+    play(Kind::Blocking, Knobs::default(), nothing_is_left);
+}
+
+#[test]
+fn nothing_is_left_of_a_tokio_socket() {
+    play(Kind::Tokio, Knobs::default(), nothing_is_left);
 }
 
 /// The listener hands the dead socket out.
