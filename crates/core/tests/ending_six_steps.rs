@@ -241,7 +241,7 @@ fn text_that_waits_at_close_is_delivered_before_the_end_of_file() {
     expect_nothing_left(&mut pair, Some(listener));
 }
 
-/// Holds: U9293-4
+/// Holds: U9293-4, R2525-1
 #[test]
 fn the_fin_rides_on_the_last_segment() {
     let mut rig = Start::Established.rig(Setup::default());
@@ -309,7 +309,7 @@ fn linger_zero_resets_and_the_peer_sees_it_after_its_text() {
     expect_nothing_left(&mut pair, Some(listener));
 }
 
-/// Holds: SHLD-3
+/// Holds: SHLD-3, R2525-2
 #[test]
 fn an_orphan_that_gets_text_resets() {
     // W8: the peer learns that nobody reads.

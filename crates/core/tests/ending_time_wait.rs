@@ -62,6 +62,7 @@ fn a_syn_with_fin_costs_no_record() {
     rig.expect_state(State::TimeWait);
 }
 
+/// Holds: R1337-1, R1337-3
 #[test]
 fn the_new_incarnation_takes_no_byte_of_the_old_one() {
     // P9.
@@ -117,6 +118,7 @@ fn a_syn_from_time_wait_skips_the_syn_queue_but_not_the_accept_queue() {
     overflowing.expect_gone();
 }
 
+/// Holds: R1337-4
 #[test]
 fn rfc_1337_keeps_time_wait_from_a_rst() {
     for on in [false, true] {
@@ -343,6 +345,7 @@ fn all_kinds_of_limited_acks_share_one_slot() {
     }
 }
 
+/// Holds: R1337-2
 #[test]
 fn two_desynchronized_stacks_fall_silent() {
     // P7: each believes that the other's numbers are far away.

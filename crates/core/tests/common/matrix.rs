@@ -5,8 +5,9 @@
 //! state without an owner, unless that has its own cell.
 //!
 //! Next: a column's name, `=` (stays) or `gone`. Reply: `-`; `ACK+n` at once, acknowledging n more than before; `ack+n`
-//! the same within 200 ms; `CH` a challenge ACK (counted as one); `rst` SEQ=SEG.ACK; `rst+ack`; `RST` active; `SA`;
-//! `SYN`; `FIN`; several are joined by `&`. View: the errno name of the stored error; `restart` or `keep` for TIME_WAIT.
+//! the same within 200 ms; `CH` a challenge ACK (counted as one); `rst` SEQ=SEG.ACK; `rst+ack`; `RST` active; `SA`, `SA*`;
+//! `SYN`; `FIN`; several are joined by `&`. Views: the errno name of the stored error; `restart` or `keep` for TIME_WAIT; what
+//! else there is concerns the scripts.
 
 use super::packet::{SegSpec, Sent};
 use super::rig::{Rig, Setup};
@@ -60,6 +61,15 @@ fn state(code: &str) -> Option<State> {
         "CW" => State::CloseWait,
         "LA" => State::LastAck,
         _ => panic!("no state {code:?}"),
+    })
+}
+
+/// Name, event and cells of each row of a table under `tests/packetdrill/matrix`.
+pub fn rows(text: &str) -> impl Iterator<Item = [&str; 3]> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| {
+        let parts: Vec<&str> = line.split(';').map(str::trim).collect();
+        parts.try_into().unwrap_or_else(|_| panic!("a row has three parts: {line}"))
     })
 }
 
@@ -221,9 +231,7 @@ fn expected_reply(token: &str, before: &Before) -> String {
         "RST" => format!("RST,ACK {snd}(0) ack {rcv}"),
         "FIN" => format!("FIN,ACK {snd}(0) ack {rcv}"),
         "SYN" => "SYN -1(0)".into(),
-        "SA" => format!("SYN,ACK -1(0) ack {rcv}"),
-        // The SYN-ACK that answers a SYN of any number.
-        "SA*" => format!("SYN,ACK -1(0) ack {}", before.seg_end),
+        "SA" | "SA*" => format!("SYN,ACK -1(0) ack {}", before.seg_end),
         _ => panic!("no reply {token:?}"),
     }
 }

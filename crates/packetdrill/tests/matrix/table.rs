@@ -49,6 +49,20 @@ const LAST: &[&str] = &["+0 < F. 1:1(0) ack 2 win 65535", "+0 > . 2:2(0) ack 2"]
 const SHUT_LAST: &[&str] = &["+0 shutdown(3, SHUT_WR) = 0", "+0 > F. 1:1(0) ack 2"];
 const CROSSED_SYN: &[&str] = &["+0 < S 0:0(0) win 65535 <mss 1460>", "+0 > S. 0:0(0) ack 1 <...>"];
 
+/// The same with five bytes that nobody has read.
+const UNREAD: &[&str] = &["+0 < P. 1:6(5) ack 1 win 65535", "+0~+.2 > . 1:1(0) ack 6"];
+const SHUT_6: &[&str] = &["+0 shutdown(3, SHUT_WR) = 0", "+0 > F. 1:1(0) ack 6"];
+const OUR_FIN_ACKED_6: &[&str] = &["+0 < . 6:6(0) ack 2 win 65535"];
+const CROSS_6: &[&str] = &["+0 < F. 6:6(0) ack 1 win 65535", "+0 > . 2:2(0) ack 7"];
+const LAST_6: &[&str] = &["+0 < F. 6:6(0) ack 2 win 65535", "+0 > . 2:2(0) ack 7"];
+const PEER_FIN_6: &[&str] = &["+0 < F. 6:6(0) ack 1 win 65535", "+0~+.2 > . 1:1(0) ack 7"];
+const SHUT_LAST_7: &[&str] = &["+0 shutdown(3, SHUT_WR) = 0", "+0 > F. 1:1(0) ack 7"];
+/// The same with 1000 bytes in flight and 500 behind the peer's window.
+const OPEN_SMALL: &[&str] = &["+0 < S. 0:0(0) ack 1 win 1000 <mss 1460>", "+0 > . 1:1(0) ack 1"];
+const QUEUE: &[&str] = &["+0 write(3, ..., 1500) = 1500", "+0 > P. 1:1001(1000) ack 1"];
+const SHUT_BEHIND: &[&str] = &["+0 shutdown(3, SHUT_WR) = 0"];
+const PEER_FIN_NOW: &[&str] = &["+0 < F. 1:1(0) ack 1 win 1000", "+0~+.2 > . 1001:1001(0) ack 2"];
+
 /// Parts of the way to a state.
 type Way = &'static [&'static [&'static str]];
 
@@ -57,7 +71,7 @@ const fn state(name: &'static str, rcv: i64, una: i64, nxt: i64, owned: bool) ->
 }
 
 /// States with the parts of the way to them.
-const STATES: [(State, Way); 17] = [
+const STATES: [(State, Way); 29] = [
     (state("CL", 1, 1, 1, false), &[]),
     (state("LI", 1, 1, 1, false), &[LISTEN]),
     (state("SS", 1, 1, 1, true), &[CONNECT]),
@@ -75,6 +89,18 @@ const STATES: [(State, Way); 17] = [
     (state("CW", 2, 1, 1, true), &[CONNECT, OPEN, PEER_FIN]),
     (state("LA", 2, 1, 2, true), &[CONNECT, OPEN, PEER_FIN, SHUT_LAST]),
     (state("LAo", 2, 1, 2, false), &[CONNECT, OPEN, PEER_FIN, SHUT_LAST, CLOSE]),
+    (state("ESu", 6, 1, 1, true), &[CONNECT, OPEN, UNREAD]),
+    (state("F1u", 6, 1, 2, true), &[CONNECT, OPEN, UNREAD, SHUT_6]),
+    (state("F2u", 6, 2, 2, true), &[CONNECT, OPEN, UNREAD, SHUT_6, OUR_FIN_ACKED_6]),
+    (state("CGu", 7, 1, 2, true), &[CONNECT, OPEN, UNREAD, SHUT_6, CROSS_6]),
+    (state("TWu", 7, 2, 2, true), &[CONNECT, OPEN, UNREAD, SHUT_6, OUR_FIN_ACKED_6, LAST_6]),
+    (state("CWu", 7, 1, 1, true), &[CONNECT, OPEN, UNREAD, PEER_FIN_6]),
+    (state("LAu", 7, 1, 2, true), &[CONNECT, OPEN, UNREAD, PEER_FIN_6, SHUT_LAST_7]),
+    (state("ESq", 1, 1, 1001, true), &[CONNECT, OPEN_SMALL, QUEUE]),
+    (state("F1q", 1, 1, 1001, true), &[CONNECT, OPEN_SMALL, QUEUE, SHUT_BEHIND]),
+    (state("CGq", 2, 1, 1001, true), &[CONNECT, OPEN_SMALL, QUEUE, SHUT_BEHIND, PEER_FIN_NOW]),
+    (state("CWq", 2, 1, 1001, true), &[CONNECT, OPEN_SMALL, QUEUE, PEER_FIN_NOW]),
+    (state("LAq", 2, 1, 1001, true), &[CONNECT, OPEN_SMALL, QUEUE, PEER_FIN_NOW, SHUT_BEHIND]),
 ];
 
 fn find(name: &str) -> (State, Way) {
@@ -235,6 +261,14 @@ fn call_script(name: &str, state: &str, event: &str, next: &str, answer: &str, w
     let left = if next == "=" { state } else { next };
     if before.owned && !event.contains("close") && !event.contains("SHUT_RD") && left != "gone" {
         seen_by_owner(&mut out, left, &[]);
+    }
+    if let Some(error) = words.get(1).filter(|word| word.starts_with('E')) {
+        let _ = writeln!(out, "+0 getsockopt(3, SOL_SOCKET, SO_ERROR, [{error}], [4]) = 0");
+    }
+    if words.contains(&"flush") {
+        let _ = writeln!(out, "+.01 < . {rcv}:{rcv}(0) ack {nxt} win 65535");
+        let _ = writeln!(out, "+0 > FP. {nxt}:{}(500) ack {rcv}", nxt + 500);
+        return out;
     }
     if before.name == "SS" && left == "gone" {
         // The SYN-ACK that comes later finds nothing.
