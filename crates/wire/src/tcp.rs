@@ -178,6 +178,18 @@ impl<'a> Parts<'a> {
         }
     }
 
+    /// The sum over the pseudo-header, the header and its options: with that of the data added it folds to 0xffff if the
+    /// checksum is right.
+    #[inline]
+    #[must_use]
+    pub fn header_sum(&self, src: IpAddr, dst: IpAddr) -> Sum {
+        let len = HEADER_LEN + self.options.len() + self.payload.len();
+        let mut sum = pseudo_header(src, dst, len);
+        sum.add_bytes(self.header);
+        sum.add_bytes(self.options);
+        sum
+    }
+
     /// Reads the options into `options`, which hold nothing yet.
     #[inline]
     pub fn read_options(&self, options: &mut Options) {

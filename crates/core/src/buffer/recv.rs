@@ -6,6 +6,7 @@ use crate::queue::Queue;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use lastack_wire::checksum::Sum;
 
 /// What [`RecvBuffer::insert`] did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -125,6 +126,52 @@ impl RecvBuffer {
         }
         result.advanced = self.contiguous_end - old_end;
         result
+    }
+
+    /// Writes data that may be what comes next in order, whose checksum is still to be looked at, and adds it to `sum`. It
+    /// does not count until [`RecvBuffer::take_placed`]; [`RecvBuffer::trim`] gives its memory back. Returns how much was
+    /// written: 0 while early data is held, less than all at the pool's limit. All of it is added.
+    pub(crate) fn place(&mut self, pool: &mut ChunkPool, data: &[u8], sum: &mut Sum) -> usize {
+        let base = chunk_number(self.read_pos);
+        let mut rest = data;
+        while self.early.is_none() && !rest.is_empty() {
+            let offset = self.contiguous_end + (data.len() - rest.len()) as u64;
+            let index = (chunk_number(offset) - base) as usize;
+            if index >= self.chunks.len() {
+                let Some(chunk) = pool.take() else { break };
+                self.chunks.push_back(chunk);
+            }
+            let Some(chunk) = self.chunks.get_mut(index) else { break };
+            let from = chunk_position(offset);
+            let (now, later) = rest.split_at(rest.len().min(CHUNK_SIZE - from));
+            sum.copy_bytes(now, &mut chunk[from..from + now.len()]);
+            rest = later;
+        }
+        sum.add_bytes(rest);
+        data.len() - rest.len()
+    }
+
+    /// The first `placed` bytes of the data at `offset`, `len` in all, are there already: [`RecvBuffer::place`] wrote them.
+    /// As [`RecvBuffer::insert`]; `None` if the data is not what comes next after all.
+    pub(crate) fn take_placed(&mut self, offset: u64, placed: usize, len: usize) -> Option<Insert> {
+        if placed == 0 || offset != self.contiguous_end || self.early.is_some() {
+            return None;
+        }
+        self.contiguous_end += placed as u64;
+        Some(Insert { stored: placed, advanced: placed as u64, duplicate: None, dropped: len - placed })
+    }
+
+    /// Gives back chunks behind the last byte that counts. Not for a buffer with early data.
+    pub(crate) fn trim(&mut self, pool: &mut ChunkPool) {
+        let needed = match self.readable() {
+            0 => 0,
+            _ => chunk_number(self.contiguous_end - 1) - chunk_number(self.read_pos) + 1,
+        };
+        while self.chunks.len() as u64 > needed {
+            let Some(chunk) = self.chunks.pop_back() else { break };
+            pool.give(chunk);
+        }
+        shrink_index(&mut self.chunks);
     }
 
     /// The usual case: data in order, nothing beyond it.
@@ -288,15 +335,7 @@ impl RecvBuffer {
     pub(crate) fn drop_out_of_order(&mut self, pool: &mut ChunkPool) -> usize {
         let Some(early) = self.early.take() else { return 0 };
         early.far.into_values().for_each(|chunk| pool.give(chunk));
-        let needed = match self.readable() {
-            0 => 0,
-            _ => chunk_number(self.contiguous_end - 1) - chunk_number(self.read_pos) + 1,
-        };
-        while self.chunks.len() as u64 > needed {
-            let Some(chunk) = self.chunks.pop_back() else { break };
-            pool.give(chunk);
-        }
-        shrink_index(&mut self.chunks);
+        self.trim(pool);
         early.bytes
     }
 

@@ -69,7 +69,9 @@ impl Tcb {
         let in_order = !seg.seq.after(self.rcv_nxt);
         let had_holes = !self.rcv_buf.ranges().is_empty() || self.fin_at.is_some();
         let max_ranges = cx.cfg.tcp.max_out_of_order_ranges;
-        let done = self.rcv_buf.insert(&mut cx.pool, offset, seg.payload, max_ranges);
+        let placed = self.rcv_buf.take_placed(offset, seg.placed, seg.payload.len());
+        let done =
+            placed.unwrap_or_else(|| self.rcv_buf.insert(&mut cx.pool, offset, seg.payload, max_ranges));
         self.rcv_nxt += done.advanced as u32;
         self.stats.bytes_received += done.advanced;
         if self.fin_at.is_some_and(|at| at.before(self.rcv_nxt)) {

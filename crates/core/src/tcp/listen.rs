@@ -212,6 +212,7 @@ impl Request {
             options: &self.options,
             payload: &[],
             gso_size: 0,
+            placed: 0,
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) struct Seg<'a> {
     pub(crate) payload: &'a [u8],
     /// Payload of one segment on the wire, if the device merged several.
     pub(crate) gso_size: u16,
+    /// Bytes of the text that stand in the receive buffer already and do not count yet.
+    pub(crate) placed: usize,
 }
 
 impl<'a> Seg<'a> {
@@ -32,6 +34,7 @@ impl<'a> Seg<'a> {
             options,
             payload,
             gso_size,
+            placed: 0,
         }
     }
 

@@ -323,3 +323,49 @@ proptest! {
         prop_assert_eq!((pool.allocated(), buffer.bytes_held(), buffer.readable()), (0, 0, 0));
     }
 }
+
+#[test]
+fn placed_bytes_count_only_once_they_are_taken() {
+    let data: Vec<u8> = (0..50_001u32).map(|n| (n * 7) as u8).collect();
+    let (mut pool, mut buffer) = (dirty_pool(usize::MAX), RecvBuffer::new(C - 3));
+    buffer.insert(&mut pool, C - 3, b"before", 8);
+    let held = pool.allocated();
+    let mut expected = Sum::new();
+    expected.add_bytes(&data);
+    for _ in 0..2 {
+        let mut sum = Sum::new();
+        assert_eq!(buffer.place(&mut pool, &data, &mut sum), data.len());
+        assert_eq!((sum.fold(), buffer.readable()), (expected.fold(), 6));
+        buffer.trim(&mut pool);
+        assert_eq!(pool.allocated(), held);
+    }
+    assert_eq!(buffer.place(&mut pool, &data, &mut Sum::new()), data.len());
+    assert_eq!(buffer.take_placed(C + 4, data.len(), data.len()), None);
+    let insert = buffer.take_placed(C + 3, data.len(), data.len()).unwrap();
+    assert_eq!((insert.stored, insert.advanced, insert.dropped), (data.len(), 50_001, 0));
+    buffer.trim(&mut pool);
+    assert_eq!(read_all(&mut buffer, &mut pool), [b"before", &data[..]].concat());
+    assert_eq!((buffer.chunks_held(), pool.allocated()), (0, 0));
+}
+
+#[test]
+fn placing_stops_at_the_pools_limit_and_sums_all() {
+    let (mut pool, mut buffer) = (ChunkPool::new(2 * CHUNK_SIZE), RecvBuffer::new(0));
+    let data = [3; 3 * CHUNK_SIZE];
+    let (mut sum, mut expected) = (Sum::new(), Sum::new());
+    expected.add_bytes(&data);
+    assert_eq!(buffer.place(&mut pool, &data, &mut sum), 2 * CHUNK_SIZE);
+    assert_eq!(sum.fold(), expected.fold());
+    let insert = buffer.take_placed(0, 2 * CHUNK_SIZE, data.len()).unwrap();
+    assert_eq!((insert.stored, insert.dropped), (2 * CHUNK_SIZE, CHUNK_SIZE));
+}
+
+#[test]
+fn nothing_is_placed_before_early_data() {
+    let (mut pool, mut buffer) = (pool(), RecvBuffer::new(0));
+    buffer.insert(&mut pool, 10, b"early", 8);
+    let (mut sum, mut expected) = (Sum::new(), Sum::new());
+    expected.add_bytes(b"odd");
+    assert_eq!(buffer.place(&mut pool, b"odd", &mut sum), 0);
+    assert_eq!((sum.fold(), buffer.take_placed(0, 0, 3)), (expected.fold(), None));
+}
