@@ -22,12 +22,13 @@ const fn package(name: &'static str, program: &'static str, purpose: &'static st
     Package { name, program, purpose, tests: &[] }
 }
 
-const PACKAGES: [Package; 13] = [
+const PACKAGES: [Package; 14] = [
     package("curl", "curl", "downloads and uploads against the stack"),
     package("wget", "wget", "many downloads at once"),
     package("iperf3", "iperf3", "bulk data in both directions"),
     package("nginx", "nginx", "a server as peer, started by the tests"),
     package("python3", "python3", "programs whose sockets end in ways that curl's do not"),
+    package("python3-pip", "pip3", "installs from an index through the gateway"),
     package("git", "git", "clones through the gateway"),
     package("openssh-client", "ssh", "a session through the gateway"),
     package("openssh-server", "sshd", "the server of that session, started by the tests"),

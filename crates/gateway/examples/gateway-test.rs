@@ -5,11 +5,18 @@
 
 use std::process::exit;
 
-use lastack_gateway::{RunOptions, SummaryFormat, run};
+use lastack_gateway::{RunOptions, SummaryFormat, faults, run};
 
 /// The value of an option.
 fn value<T: std::str::FromStr<Err: std::fmt::Display>>(text: Option<std::ffi::OsString>) -> T {
     text.unwrap_or_default().to_string_lossy().parse().unwrap_or_else(|error| {
+        eprintln!("{error}");
+        exit(2);
+    })
+}
+
+fn time(text: Option<std::ffi::OsString>) -> std::time::Duration {
+    faults::duration(&text.unwrap_or_default().to_string_lossy()).unwrap_or_else(|error| {
         eprintln!("{error}");
         exit(2);
     })
@@ -43,6 +50,8 @@ fn main() {
             Some("--seed") => options.seed = value(args.next()),
             Some("--upstream") => options.upstream = value(args.next()),
             Some("--loss") => options.impairment.loss = value(args.next()),
+            Some("--dns-idle") => options.limits.dns_idle = time(args.next()),
+            Some("--udp-idle") => options.limits.udp_idle = time(args.next()),
             Some("--max-connections") => options.limits.max_connections = value(args.next()),
             Some("--max-per-destination") => options.limits.max_per_destination = value(args.next()),
             Some("--max-udp-flows") => options.limits.max_udp_flows = value(args.next()),

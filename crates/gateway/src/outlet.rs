@@ -4,7 +4,12 @@ use std::future::pending;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use lastack_wire::{ipv4, ipv6, udp};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Ipv6DontFrag;
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UdpSocket};
@@ -15,9 +20,17 @@ use crate::upstream::{Upstream, socks5};
 /// Where a flow's datagrams go to on the host.
 pub(crate) enum Outlet {
     /// To the destination.
-    Direct(UdpSocket),
+    Direct(Direct),
     /// To a SOCKS5 proxy.
     Associated(Association),
+}
+
+/// A socket that is connected to the destination.
+pub(crate) struct Direct {
+    socket: UdpSocket,
+    target: SocketAddr,
+    /// Its datagrams leave in one packet that no router may cut.
+    whole: AtomicBool,
 }
 
 /// What a proxy has promised to carry, for as long as a connection to it stays open.
@@ -32,7 +45,9 @@ pub(crate) struct Association {
 impl Outlet {
     /// A socket that is connected to `target`.
     pub(crate) async fn direct(target: SocketAddr, outgoing: &Outgoing) -> io::Result<Self> {
-        Ok(Self::Direct(connected(target, outgoing).await?))
+        let socket = connected(target, outgoing).await?;
+        set_whole(&socket, target, false)?;
+        Ok(Self::Direct(Direct { socket, target, whole: AtomicBool::new(false) }))
     }
 
     /// An association with the proxy, for `target` alone. It takes as long as the proxy does.
@@ -49,20 +64,37 @@ impl Outlet {
 
     fn socket(&self) -> &UdpSocket {
         match self {
-            Self::Direct(socket) => socket,
+            Self::Direct(direct) => &direct.socket,
             Self::Associated(association) => &association.relay,
         }
     }
 
-    /// Sends a datagram now or never.
-    pub(crate) fn try_send(&self, data: &[u8]) -> io::Result<()> {
+    /// Sends a datagram now or never; `whole`: in one packet that no router may cut, or not at all (`EMSGSIZE`). A proxy
+    /// does with it what it does.
+    pub(crate) fn try_send(&self, data: &[u8], whole: bool) -> io::Result<()> {
         match self {
-            Self::Direct(socket) => socket.try_send(data).map(drop),
+            Self::Direct(Direct { socket, target, whole: before }) => {
+                if before.swap(whole, Ordering::Relaxed) != whole {
+                    set_whole(socket, *target, whole)?;
+                }
+                socket.try_send(data).map(drop)
+            }
             Self::Associated(Association { relay, header, .. }) => {
                 let parts = [IoSlice::new(header), IoSlice::new(data)];
                 relay.try_io(Interest::WRITABLE, || SockRef::from(relay).send_vectored(&parts)).map(drop)
             }
         }
+    }
+
+    /// Bytes of data that a packet to the destination holds now, as far as the host's kernel knows.
+    pub(crate) fn room(&self) -> Option<usize> {
+        let Self::Direct(Direct { socket, target, .. }) = self else { return None };
+        let (mtu, header) = if target.is_ipv4() {
+            (sockopt::ip_mtu(socket).ok()?, ipv4::HEADER_LEN)
+        } else {
+            (sockopt::ipv6_mtu(socket).ok()?, ipv6::HEADER_LEN)
+        };
+        usize::try_from(mtu).ok()?.checked_sub(header + udp::HEADER_LEN)
     }
 
     /// Takes a datagram that has come; where in the buffer its data is. `None`: it was not for the program.
@@ -109,6 +141,18 @@ impl Outlet {
             }
         }
     }
+}
+
+/// What the kernel does with datagrams that are larger than a packet can be: `PROBE` sends what the interface takes, with DF,
+/// whatever is known of the path, so that routers say what they think; `DONT` cuts it.
+fn set_whole(socket: &UdpSocket, target: SocketAddr, whole: bool) -> io::Result<()> {
+    if target.is_ipv4() {
+        let how = if whole { Ipv4PathMtuDiscovery::PROBE } else { Ipv4PathMtuDiscovery::DONT };
+        return Ok(sockopt::set_ip_mtu_discover(socket, how)?);
+    }
+    let how = if whole { Ipv6PathMtuDiscovery::PROBE } else { Ipv6PathMtuDiscovery::DONT };
+    sockopt::set_ipv6_mtu_discover(socket, how)?;
+    Ok(setsockopt(socket, Ipv6DontFrag, &whole)?)
 }
 
 async fn connected(target: SocketAddr, outgoing: &Outgoing) -> io::Result<UdpSocket> {

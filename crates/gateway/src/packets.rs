@@ -1,9 +1,9 @@
 //! Packets that the gateway itself sends to the program, in the name of the addresses it stands for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use lastack_wire::ip::protocol;
-use lastack_wire::{icmp, icmpv6, ipv4, ipv6};
+use lastack_wire::{icmp, icmpv6, ipv4, ipv6, udp};
 
 /// Time to live of what the gateway sends.
 const TTL: u8 = 64;
@@ -49,6 +49,33 @@ pub(crate) fn unreachable(why: Unreachable, quoted: &[u8]) -> Option<Vec<u8>> {
         }
         _ => None,
     }
+}
+
+/// A router's word that a datagram from `source` to `destination` was too big: a packet there holds `room` bytes of data. It
+/// comes in the destination's name.
+pub(crate) fn too_big(source: SocketAddr, destination: SocketAddr, room: usize) -> Option<Vec<u8>> {
+    let len = room + 1;
+    let mut head = [0; udp::HEADER_LEN];
+    let repr = udp::Repr { src_port: source.port(), dst_port: destination.port(), payload_len: len };
+    repr.emit_header(&mut head).ok()?;
+    let quoted = packet(source.ip(), destination.ip(), protocol::UDP, udp::HEADER_LEN + len, &head)?;
+    let mtu = quoted.len() + room;
+    let mut message = vec![0; icmp::HEADER_LEN + quoted.len()];
+    let (kind, len) = match (source.ip(), destination.ip()) {
+        (IpAddr::V4(_), IpAddr::V4(_)) => {
+            let code = icmp::Unreachable::FragmentationNeeded;
+            let next_hop_mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+            let error = icmp::Message::DestinationUnreachable { code, next_hop_mtu, quoted: &quoted };
+            (protocol::ICMP, error.emit(&mut message).ok()?)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let mtu = u32::try_from(mtu).unwrap_or(u32::MAX);
+            let error = icmpv6::Message::PacketTooBig { mtu, quoted: &quoted };
+            (protocol::ICMPV6, error.emit(destination, source, &mut message).ok()?)
+        }
+        _ => return None,
+    };
+    packet(destination.ip(), source.ip(), kind, len, message.get(..len)?)
 }
 
 /// The answer of `from` to an echo request of `to`.
@@ -110,6 +137,20 @@ mod tests {
             let header = ip::Packet::parse(&error).unwrap();
             assert_eq!((header.src(), header.dst()), (to, from));
             assert_eq!(header.payload().get(8..), Some(&request[..]));
+        }
+    }
+
+    #[test]
+    fn too_big_tells_the_mtu_of_the_programs_ip_version() {
+        for (source, destination, mtu) in
+            [("10.0.2.15:9", "192.0.2.1:443", 1228), ("[fd00::15]:9", "[2001:db8::1]:443", 1248)]
+        {
+            let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+            let packet = too_big(source, destination, 1200).unwrap();
+            let header = ip::Packet::parse(&packet).unwrap();
+            assert_eq!((header.src(), header.dst()), (destination.ip(), source.ip()));
+            let told = header.payload().get(4..8).map(|bytes| u32::from_be_bytes(bytes.try_into().unwrap()));
+            assert_eq!(told, Some(mtu));
         }
     }
 }

@@ -156,6 +156,8 @@ pub struct FlowRecord {
     pub bytes_in: u64,
     /// How often the host said that nobody takes them (ICMP port unreachable).
     pub refused: u64,
+    /// How often a datagram that may not be cut was too big for the way, and the program was told so.
+    pub too_big: u64,
 }
 
 /// What a gateway did.
@@ -280,6 +282,9 @@ impl fmt::Display for FlowRecord {
         )?;
         if *refused > 0 {
             write!(f, ", {}", many(*refused, "refusal"))?;
+        }
+        if self.too_big > 0 {
+            write!(f, ", {} too big for the way", many(self.too_big, "datagram"))?;
         }
         Ok(())
     }

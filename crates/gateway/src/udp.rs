@@ -18,6 +18,7 @@ use crate::addresses::Target;
 use crate::dial::is_shortage;
 use crate::gateway::{Leave, Shared};
 use crate::outlet::Outlet;
+use crate::packets::too_big;
 use crate::publish::Protocol;
 use crate::seeing::Opener;
 use crate::summary::{Direction, FlowRecord};
@@ -57,17 +58,18 @@ pub(crate) async fn serve(
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
         let received = tokio::select! {
-            received = socket.recv_to(&mut buffer) => received,
+            received = socket.recv_meta(&mut buffer) => received,
             Some(_) = tasks.join_next() => continue,
             _ = leaving.changed() => {
                 tasks.shutdown().await;
                 return Leave::Told;
             }
         };
-        let (len, source, destination) = match received {
+        let meta = match received {
             Ok(received) => received,
             Err(error) => return Leave::Failed(error),
         };
+        let (len, source, destination) = (meta.len.min(MAX_DATAGRAM), meta.from, meta.to);
         let key = (source, destination);
         let known = lock(&table).get(&key).map(|entry| Arc::clone(&entry.flow));
         let flow = match known {
@@ -90,7 +92,7 @@ pub(crate) async fn serve(
                 }
             },
         };
-        flow.send(&socket, &buffer[..len]);
+        flow.send(&socket, &buffer[..len], meta.dont_fragment);
     }
 }
 
@@ -171,6 +173,10 @@ fn refusal(error: &io::Error) -> Option<IcmpUnreach> {
     }
 }
 
+fn is_too_big(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
 #[derive(Default)]
 struct Counts {
     datagrams_out: AtomicU64,
@@ -178,6 +184,7 @@ struct Counts {
     datagrams_in: AtomicU64,
     bytes_in: AtomicU64,
     refused: AtomicU64,
+    too_big: AtomicU64,
 }
 
 #[derive(Default)]
@@ -214,14 +221,14 @@ impl Flow {
     }
 
     /// Passes a datagram on; it is lost where a network would lose it, and refused where it refuses.
-    fn send(&self, inside: &lastack::tokio::UdpSocket, data: &[u8]) {
+    fn send(&self, inside: &lastack::tokio::UdpSocket, data: &[u8], whole: bool) {
         self.touch();
         if let Some(outlet) = self.outlet.get() {
-            return self.send_by(outlet, inside, data);
+            return self.send_by(outlet, inside, data, whole);
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match self.outlet.get() {
-            Some(outlet) => self.send_by(outlet, inside, data),
+            Some(outlet) => self.send_by(outlet, inside, data, whole),
             None if waiting.datagrams.len() < MAX_WAITING.0
                 && waiting.bytes + data.len() <= MAX_WAITING.1 =>
             {
@@ -232,14 +239,24 @@ impl Flow {
         }
     }
 
-    fn send_by(&self, outlet: &Outlet, inside: &lastack::tokio::UdpSocket, data: &[u8]) {
-        let mut sent = outlet.try_send(data);
+    fn send_by(&self, outlet: &Outlet, inside: &lastack::tokio::UdpSocket, data: &[u8], whole: bool) {
+        let mut sent = outlet.try_send(data, whole);
         // The kernel tells of an earlier datagram's fate in this call's place.
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::ConnectionRefused
         {
             self.failed(outlet, inside, error);
-            sent = outlet.try_send(data);
+            sent = outlet.try_send(data, whole);
+        }
+        if sent.as_ref().is_err_and(is_too_big) {
+            sent = outlet.try_send(data, whole);
+            if sent.as_ref().is_err_and(is_too_big) {
+                // Too big for the host's interface: with an interface like that the program's kernel would have cut it.
+                sent = outlet.try_send(data, false);
+            } else {
+                // It was about an earlier datagram.
+                self.too_big(outlet);
+            }
         }
         match sent {
             Ok(()) => {
@@ -260,7 +277,7 @@ impl Flow {
         match outlet {
             Ok(outlet) => {
                 let outlet = self.outlet.get_or_init(|| outlet);
-                waiting.iter().for_each(|data| self.send_by(outlet, inside, data));
+                waiting.iter().for_each(|data| self.send_by(outlet, inside, data, false));
             }
             Err(error) => {
                 if is_proxy_error(&error) {
@@ -278,7 +295,19 @@ impl Flow {
         if outlet.is_proxy() && error.kind() == io::ErrorKind::ConnectionRefused {
             return self.refused(inside, &io::Error::from_raw_os_error(libc::EACCES));
         }
+        if is_too_big(error) {
+            return self.too_big(outlet);
+        }
         self.refused(inside, error);
+    }
+
+    /// A router does not take what may not be cut: the program is told what it takes. Which datagram it was nobody looks at.
+    fn too_big(&self, outlet: &Outlet) {
+        self.counts.too_big.fetch_add(1, Ordering::Relaxed);
+        let packet = outlet.room().and_then(|room| too_big(self.source, self.destination, room));
+        if let Some(packet) = packet {
+            self.shared.side.send(packet);
+        }
     }
 
     /// The host cannot send to there, or nobody takes it there: the program is told as it would be without a gateway.
@@ -372,6 +401,7 @@ impl Drop for Flow {
             datagrams_in: get(&counts.datagrams_in),
             bytes_in: get(&counts.bytes_in),
             refused: get(&counts.refused),
+            too_big: get(&counts.too_big),
         };
         self.shared.ended(&record);
         self.shared.ledger.flow(record, &self.opener);

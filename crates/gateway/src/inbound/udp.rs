@@ -215,6 +215,7 @@ impl Drop for Flow {
             datagrams_in: get(&self.into.0),
             bytes_in: get(&self.into.1),
             refused: get(&self.refused),
+            too_big: 0,
         };
         self.shared.ended(&record);
         self.shared.ledger.flow(record, &Opener::default());

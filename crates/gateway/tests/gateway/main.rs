@@ -1,6 +1,7 @@
 //! Programs behind the gateway, in network namespaces that the tests make. Most need root.
 
 mod backpressure;
+mod datagrams;
 mod endings;
 mod faults;
 mod lab;
