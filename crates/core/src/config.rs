@@ -146,6 +146,11 @@ pub struct TcpConfig {
     pub initial_window: u32,
     /// Begin with the initial window again after an idle RTO (`tcp_slow_start_after_idle`, RFC 5681 4.1). Default true.
     pub slow_start_after_idle: bool,
+    /// Probe the tail of what is in flight before the retransmission timer fires (RFC 8985 7; `tcp_early_retrans` 3, 0 =
+    /// off). Default on.
+    pub tail_loss_probes: bool,
+    /// Find out whether a retransmission timeout was spurious (RFC 5682; `tcp_frto`). Default on.
+    pub frto: bool,
     /// Write and send as Linux does over a device without segmentation offload, where `Some` is `tcp_min_tso_segs`: PSH
     /// on the last segment of each packet that Linux would have had split, a send buffer that counts its own records
     /// and is filled by whole packets. It shows in nothing but these; for conformance tests. Default `None`.
@@ -229,6 +234,8 @@ impl Default for TcpConfig {
             congestion: String::from("cubic"),
             initial_window: 10,
             slow_start_after_idle: true,
+            tail_loss_probes: true,
+            frto: true,
             segmentation_model: None,
             delayed_ack: Duration::from_millis(40),
             keepalive_time: Duration::from_secs(7200),

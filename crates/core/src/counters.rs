@@ -93,6 +93,21 @@ pub struct Counters {
     pub icmp_out_of_window: u64,
     /// Fast recoveries begun (`TCPRenoRecovery`).
     pub fast_recoveries: u64,
+    /// Retransmissions that were lost in their turn (`TCPLostRetransmit`).
+    pub lost_retransmissions: u64,
+    /// Tail-loss probes sent (`TCPLossProbes`).
+    pub loss_probes: u64,
+    /// Losses that a probe repaired (`TCPLossProbeRecovery`).
+    pub loss_probe_recoveries: u64,
+    /// D-SACKs received and believed (`TCPDSACKRecv`).
+    pub dsacks_received: u64,
+    /// Times that reordering was seen (`TCPSACKReorder`, `TCPRenoReorder`, `TCPTSReorder`).
+    pub reorderings: u64,
+    /// Reductions of a window that were undone as needless (`TCPFullUndo`, `TCPPartialUndo`, `TCPDSACKUndo`,
+    /// `TCPLossUndo`).
+    pub undos: u64,
+    /// Peers that threw away what they had reported by SACK (`TCPSACKReneging`).
+    pub sack_reneging: u64,
     /// Replies dropped because the queue towards the device was full.
     pub reply_queue_drops: u64,
     /// Transitions that nobody polled in time.

@@ -120,7 +120,7 @@ impl Tcb {
             tuple,
             current,
             is,
-            recovery,
+            ca_state,
             iss: _,
             snd_una,
             snd_nxt,
@@ -131,12 +131,16 @@ impl Tcb {
             snd_buf,
             marks,
             rtx,
+            packets_out,
+            loss,
+            rack_rtt,
+            max_packets_out,
+            cwnd_usage_end,
+            cwnd_used,
+            cwnd_used_at,
             congestion,
             rtt,
             recover,
-            rtx_next,
-            rtx_until,
-            dup_acks,
             snd_wscale,
             rcv_wscale,
             mss,
@@ -159,6 +163,7 @@ impl Tcb {
             ts_recent_at,
             delack,
             timers,
+            pending,
             retransmits,
             backoff,
             probes_out,
@@ -178,15 +183,15 @@ impl Tcb {
             news,
         } = self;
         let una = self.snd_buf.start();
-        (tuple, current, is.bits(), recovery).hash(h);
+        (tuple, current, is.bits(), ca_state).hash(h);
         // Numbers that lie behind SND.UNA have no meaning any more.
-        for seq in [snd_nxt, snd_sml, recover, rtx_next, rtx_until] {
+        for seq in [snd_nxt, snd_sml, recover, cwnd_usage_end] {
             (*seq - *snd_una).max(0).hash(h);
         }
         for seq in [snd_wl1, rcv_wup] {
             (*seq - *rcv_nxt).hash(h);
         }
-        (snd_wnd, max_window, dup_acks, snd_wscale, rcv_wscale, mss, peer_mss, path_mtu).hash(h);
+        (snd_wnd, max_window, snd_wscale, rcv_wscale, mss, peer_mss, path_mtu).hash(h);
         snd_buf.fingerprint(h);
         for mark in marks.queue.iter() {
             (mark.end - una, mark.push, mark.record).hash(h);
@@ -196,7 +201,13 @@ impl Tcb {
         marks.urgent.map(|seq| (seq - *snd_una).max(0)).hash(h);
         for sent in rtx.iter() {
             (sent.start - *snd_una, sent.end - *snd_una, sent.flags.bits()).hash(h);
+            (sent.segs, loss.is_some().then(|| stats.delivered.wrapping_sub(sent.delivered))).hash(h);
             age(now, sent.at, h);
+        }
+        (packets_out, rack_rtt, max_packets_out, cwnd_used, pending).hash(h);
+        (now.as_millis() as u32).wrapping_sub(*cwnd_used_at).min(OLD.as_millis() as u32).hash(h);
+        if let Some(board) = loss {
+            board.fingerprint((*snd_una, stats.delivered), now, h);
         }
         congestion.fingerprint(now, h);
         rtt.fingerprint(now, una, h);

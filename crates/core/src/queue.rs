@@ -77,6 +77,30 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Puts `value` at `index`, at most the length; what was there and after it moves back.
+    pub(crate) fn insert(&mut self, index: usize, value: T) {
+        match (index, self.first.is_none()) {
+            (_, true) => self.first = Some(value),
+            (0, false) => {
+                if let Some(old) = self.first.replace(value) {
+                    self.rest.get_or_insert_default().push_front(old);
+                }
+            }
+            (index, false) => {
+                let rest = self.rest.get_or_insert_default();
+                rest.insert((index - 1).min(rest.len()), value);
+            }
+        }
+    }
+
+    /// Takes the entry at `index` out.
+    pub(crate) fn remove(&mut self, index: usize) -> Option<T> {
+        match index.checked_sub(1) {
+            None => self.pop_front(),
+            Some(index) => self.rest.as_mut()?.remove(index),
+        }
+    }
+
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<T> {
         let next = self.rest.as_mut().and_then(|rest| rest.pop_front());

@@ -320,7 +320,7 @@ fn slow_start_doubles_the_window_each_round_trip_though_acks_come_in_batches() {
     for pair in windows.windows(2) {
         // The receiver's window may come first in the end.
         let grown = f64::from(pair[1]) / f64::from(pair[0]);
-        assert!(grown > 1.9 || pair[1] > 250_000, "{windows:?}");
+        assert!(grown > 1.9 || pair[1] > 170, "{windows:?}");
     }
 }
 

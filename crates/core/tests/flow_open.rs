@@ -415,7 +415,7 @@ fn after_a_lost_syn_data_begins_with_one_segment_and_three_seconds() {
     rig.inject(seg("SYN,ACK", -1, 0));
     rig.take();
     let info = rig.stack.tcp_info(rig.h()).unwrap();
-    assert_eq!((info.rto, info.cwnd), (s(3), 1460));
+    assert_eq!((info.rto, info.cwnd), (s(3), 1));
     rig.write_len(5000);
     rig.expect("ACK 0(1460) ack 0");
     rig.expect_nothing();

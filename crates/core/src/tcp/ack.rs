@@ -1,22 +1,106 @@
-//! Acknowledgements: what they free, what they measure, what they tell of loss (RFC 9293 3.10.7.4 step five, RFC 5681,
-//! RFC 6582; Linux `tcp_ack`).
+//! Acknowledgements: what they free, what they measure, what they tell of loss (RFC 9293 3.10.7.4 step five, RFC 5681;
+//! Linux `tcp_ack`, `tcp_clean_rtx_queue`).
 
-use super::congestion::{AckSample, CongestionContext, CongestionControl as _, CongestionEvent};
+use super::congestion::AckSample;
 use super::info::Wait;
+use super::scoreboard::{CaState, Sent, SentFlags};
 use super::segment::Seg;
-use super::tcb::{Is, Recovery, SentFlags, Tcb};
+use super::tcb::{Is, Tcb};
 use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::event::Ready;
+use crate::time::Instant;
 use core::time::Duration;
 use lastack_wire::SeqNumber;
 use lastack_wire::tcp::Flags;
 
-/// Duplicate ACKs that stand for a loss (RFC 5681 2).
-const DUP_THRESH: u16 = 3;
-
 /// A retransmission queue that runs empty keeps memory for so many entries at the most.
 const RTX_KEPT: usize = 16;
+
+bitflags::bitflags! {
+    /// What an acknowledgement told (Linux `FLAG_*` of `tcp_input.c`).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Told: u16 {
+        /// It carried text, SYN or FIN.
+        const TEXT = 1 << 0;
+        /// It moved or opened the window.
+        const WINDOW = 1 << 1;
+        /// Whole segments with text were newly acknowledged.
+        const DATA_ACKED = 1 << 2;
+        /// A SYN was.
+        const SYN_ACKED = 1 << 3;
+        /// Some of them had been sent again.
+        const RESENT_ACKED = 1 << 4;
+        /// Segments were newly reported as arrived out of order.
+        const SACKED = 1 << 5;
+        /// A retransmission is lost.
+        const LOST_RETRANS = 1 << 6;
+        /// SND.UNA moved.
+        const ADVANCED = 1 << 7;
+        /// A duplicate was reported, and believed.
+        const DSACKING = 1 << 8;
+        /// The duplicate was the tail-loss probe.
+        const DSACK_TLP = 1 << 9;
+        /// The retransmission timer starts anew.
+        const SET_TIMER = 1 << 10;
+        /// The first segment in flight is one that had been reported.
+        const RENEGED = 1 << 11;
+        /// Something was delivered that was never sent again, and was in flight when recovery began.
+        const ORIGINAL = 1 << 12;
+        /// Perhaps a delayed ACK: it says nothing about the smallest round trip.
+        const MAYBE_DELAYED = 1 << 13;
+
+        const ACKED = Self::DATA_ACKED.bits() | Self::SYN_ACKED.bits();
+        /// Not a duplicate ACK.
+        const NOT_DUP = Self::TEXT.bits() | Self::WINDOW.bits() | Self::ACKED.bits();
+        /// Something was delivered.
+        const PROGRESS = Self::ACKED.bits() | Self::SACKED.bits();
+        /// Loss recovery has to look at it.
+        const ALERT = Self::SACKED.bits() | Self::DSACKING.bits();
+    }
+}
+
+/// One acknowledgement while it is taken in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ack {
+    pub(crate) told: Told,
+    pub(crate) prior_una: SeqNumber,
+    /// A duplicate ACK in the old sense (RFC 5681 2).
+    pub(crate) duplicate: bool,
+    /// The lowest original that turned out to have been overtaken.
+    pub(crate) reord: SeqNumber,
+    /// When the first and the last newly reported original were sent.
+    pub(crate) first_sack: Option<Instant>,
+    pub(crate) last_sack: Option<Instant>,
+    /// Segments newly reported, duplicates included.
+    pub(crate) sack_delivered: u32,
+    /// The timestamp that it echoes.
+    pub(crate) echo: Option<u32>,
+    /// Of the segments that it delivers, the one sent last: when, its end, and what had been delivered then.
+    newest: Option<(Instant, SeqNumber, u32)>,
+}
+
+impl Ack {
+    /// A segment was delivered (Linux `tcp_rate_skb_delivered`).
+    #[inline]
+    pub(crate) fn sampled(&mut self, sent: &Sent) {
+        let newer =
+            |(at, end, _): (Instant, SeqNumber, u32)| at < sent.at || (at == sent.at && end.before(sent.end));
+        if self.newest.is_none_or(newer) {
+            self.newest = Some((sent.at, sent.end, sent.delivered));
+        }
+    }
+}
+
+/// What was acknowledged in order.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cleaned {
+    segs: u32,
+    /// When the first and the last of the originals among it were sent.
+    first: Option<Instant>,
+    last: Option<Instant>,
+    whole: bool,
+}
 
 /// What an acknowledgement number was worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,34 +121,183 @@ impl Tcb {
         let prior_una = self.snd_una;
         if seg.ack.before(prior_una) {
             let bound = self.max_window.min(u32::try_from(self.stats.bytes_acked).unwrap_or(u32::MAX));
-            return if seg.ack.before(prior_una - bound) { AckResult::TooOld } else { AckResult::Old };
+            if seg.ack.before(prior_una - bound) {
+                return AckResult::TooOld;
+            }
+            self.old_ack(cx, seg);
+            return AckResult::Old;
         }
         if seg.ack.after(self.snd_nxt) {
             return AckResult::Unsent;
         }
         self.update_ts_recent(cx, seg);
+        let mut ack = self.begin_ack(seg);
         let was_shut = self.snd_wnd == 0;
-        let window_changed = self.update_send_window(seg);
+        if self.update_send_window(seg) {
+            ack.told |= Told::WINDOW;
+        }
         if was_shut && self.snd_wnd > 0 {
             self.window_reopened(cx);
         }
         self.soft_error = None;
         self.probes_out = 0;
         self.probes_since = None;
-        if self.rtx.is_empty() && seg.ack == prior_una {
-            self.window_probe_answered(cx);
-        } else if seg.ack.after(prior_una) {
-            self.new_ack(cx, seg, prior_una);
+        if self.rtx.is_empty() {
+            self.nothing_in_flight(cx, seg, &mut ack);
         } else {
-            self.consider_duplicate(cx, seg, window_changed);
+            self.in_flight_acked(cx, seg, &mut ack);
         }
-        if self.has_unsent() || self.rtx_next.before(self.rtx_until) {
+        if self.wants_output() {
             cx.want_output(self);
         }
         AckResult::Accepted
     }
 
-    /// SND.WND follows the newest segment (RFC 9293 3.10.7.4; Linux `tcp_may_update_window`). True if it changed.
+    fn begin_ack(&self, seg: &Seg<'_>) -> Ack {
+        let mut told = Told::empty();
+        told.set(Told::TEXT, !seg.is_empty());
+        told.set(Told::ADVANCED, seg.ack.after(self.snd_una));
+        Ack {
+            told,
+            prior_una: self.snd_una,
+            duplicate: false,
+            reord: self.snd_nxt,
+            first_sack: None,
+            last_sack: None,
+            sack_delivered: 0,
+            echo: seg
+                .options
+                .timestamps
+                .map(|(_, echo)| echo)
+                .filter(|echo| self.is(Is::TIMESTAMPS) && *echo != 0),
+            newest: None,
+        }
+    }
+
+    /// Below SND.UNA, but not by much: its SACK blocks may be news.
+    fn old_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        if !self.is(Is::SACK) || seg.options.sack.is_empty() {
+            return;
+        }
+        let mut ack = self.begin_ack(seg);
+        self.take_sack(cx, seg, &mut ack);
+        self.stats.delivered = self.stats.delivered.wrapping_add(ack.sack_delivered);
+        self.recovery_alert(cx, &mut ack);
+        if self.wants_output() {
+            cx.want_output(self);
+        }
+    }
+
+    fn nothing_in_flight(&mut self, cx: &mut Ctx, seg: &Seg<'_>, ack: &mut Ack) {
+        if self.is(Is::SACK) && !seg.options.sack.is_empty() {
+            self.take_sack(cx, seg, ack);
+            self.stats.delivered = self.stats.delivered.wrapping_add(ack.sack_delivered);
+            if ack.told.contains(Told::DSACKING) {
+                self.recovery_alert(cx, ack);
+            }
+        }
+        self.window_probe_answered(cx);
+        self.process_tlp_ack(cx, seg, ack);
+    }
+
+    /// Something is in flight: what of it has arrived, what is lost, what the windows become.
+    fn in_flight_acked(&mut self, cx: &mut Ctx, seg: &Seg<'_>, ack: &mut Ack) {
+        let (in_flight, delivered) = (self.in_flight(), self.stats.delivered);
+        let lost = self.loss.as_deref().map_or(0, |board| board.lost);
+        let prior_high = self.highest_sack();
+        if ack.told.contains(Told::ADVANCED) {
+            self.snd_una = seg.ack;
+            self.retransmits = 0;
+            // Progress: patience (R2, the user timeout) counts from the next loss on.
+            self.retrans_stamp = None;
+        }
+        if self.is(Is::SACK) && !seg.options.sack.is_empty() {
+            self.take_sack(cx, seg, ack);
+            self.stats.delivered = self.stats.delivered.wrapping_add(ack.sack_delivered);
+        }
+        let rtt = self.clean_rtx_queue(cx, ack, prior_high);
+        if ack.told.contains(Told::ADVANCED) {
+            self.release_acked(cx, seg.ack);
+        }
+        if self.loss.is_some() {
+            self.update_reordering_window(ack.newest.map_or(0, |(_, _, delivered)| delivered));
+            self.process_tlp_ack(cx, seg, ack);
+        }
+        let dubious = !ack.told.intersects(Told::NOT_DUP) || ack.told.intersects(Told::ALERT);
+        if dubious || self.ca_state != CaState::Open {
+            ack.duplicate = !ack.told.intersects(Told::ADVANCED | Told::NOT_DUP | Told::DSACKING);
+            self.recovery_alert(cx, ack);
+        }
+        if ack.told.contains(Told::SET_TIMER) {
+            self.set_xmit_timer(cx);
+        }
+        let delivered = self.stats.delivered.wrapping_sub(delivered);
+        let lost = self.loss.as_deref().map_or(0, |board| board.lost).wrapping_sub(lost);
+        self.control_congestion(cx, ack, rtt, (in_flight, delivered, lost));
+        if self.rtx.is_empty() {
+            self.all_acked(cx);
+        }
+        if ack.told.contains(Told::ADVANCED) {
+            self.signal_space(cx);
+        }
+    }
+
+    /// Frees the text below `una`.
+    fn release_acked(&mut self, cx: &mut Ctx, una: SeqNumber) {
+        let data_end = self.snd_seq(self.snd_buf.end());
+        let acked_data = una.min(data_end);
+        if acked_data.after(self.snd_seq(self.snd_buf.start())) {
+            let offset = self.snd_offset(acked_data);
+            self.stats.bytes_acked += offset - self.snd_buf.start();
+            self.snd_buf.release(&mut cx.pool, offset);
+        }
+    }
+
+    fn all_acked(&mut self, cx: &mut Ctx) {
+        self.timers.clear(Timer::Retransmit);
+        if self.has_unsent() && self.snd_wnd == 0 {
+            self.arm_probe(cx);
+        } else if !self.has_unsent() {
+            self.stats.chrono.enter(cx.now, Wait::Nothing);
+        }
+    }
+
+    /// The window follows what was delivered, and in a reduction what was lost (Linux `tcp_cong_control`).
+    fn control_congestion(
+        &mut self,
+        cx: &Ctx,
+        ack: &Ack,
+        rtt: Option<Duration>,
+        (in_flight, delivered, lost): (u32, u32, u32),
+    ) {
+        let reduces = self.in_reduction();
+        if reduces {
+            self.reduce_cwnd(delivered, lost, ack.told.contains(Told::ADVANCED));
+        }
+        let reordered =
+            self.loss.as_deref().is_some_and(|board| board.reordering > super::scoreboard::REORDERING);
+        let progress = if reordered { Told::PROGRESS } else { Told::DATA_ACKED };
+        let may_grow = !reduces && ack.told.intersects(progress);
+        if delivered == 0 && rtt.is_none() {
+            return;
+        }
+        let limited = self.is_cwnd_limited();
+        self.congestion.on_ack_with(limited && may_grow, || AckSample {
+            now: cx.now,
+            acked: delivered,
+            rtt,
+            srtt: self.rtt.srtt(),
+            min_rtt: self.rtt.min_rtt(),
+            in_flight,
+            lost,
+            is_cwnd_limited: limited,
+            may_grow,
+            delivered: self.stats.delivered,
+            prior_delivered: ack.newest.map(|(_, _, delivered)| delivered),
+        });
+    }
+
+    /// SND.WND follows the newest segment (RFC 9293 3.10.7.4; Linux `tcp_may_update_window`). True if this one is.
     fn update_send_window(&mut self, seg: &Seg<'_>) -> bool {
         let shift = if self.is(Is::SCALED) && !seg.flags.contains(Flags::SYN) { self.snd_wscale } else { 0 };
         let window = u32::from(seg.window) << shift;
@@ -75,10 +308,9 @@ impl Tcb {
             return false;
         }
         self.snd_wl1 = seg.seq;
-        let changed = window != self.snd_wnd;
         self.snd_wnd = window;
         self.max_window = self.max_window.max(window);
-        changed
+        true
     }
 
     /// The window was shut over what is in flight, and opens: what was sent again meanwhile were probes, so back-off and
@@ -105,178 +337,135 @@ impl Tcb {
         }
     }
 
-    /// SND.UNA moves.
-    fn new_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>, prior_una: SeqNumber) {
-        let in_flight = self.outstanding();
-        let acked = seg.ack.distance_from(prior_una);
-        self.snd_una = seg.ack;
-        self.retransmits = 0;
-        // Progress: patience (R2, the user timeout) counts from the next loss on.
-        self.retrans_stamp = None;
-        let sample = self.clean_rtx_queue(cx, seg);
-        let data_end = self.snd_seq(self.snd_buf.end());
-        let acked_data = seg.ack.min(data_end);
-        if acked_data.after(self.snd_seq(self.snd_buf.start())) {
-            let offset = self.snd_offset(acked_data);
-            self.stats.bytes_acked += offset - self.snd_buf.start();
-            self.snd_buf.release(&mut cx.pool, offset);
-        }
-        if let Some(rtt) = sample {
-            let (una, nxt) = self.stream_position();
-            self.rtt.sample(rtt, cx.now, una, nxt);
-            self.backoff = 0;
-        }
-        let was_fast = self.recovery == Recovery::Fast;
-        self.recovery_progress(cx, acked);
-        let (limited, now) = (self.is(Is::CWND_LIMITED), cx.now);
-        self.congestion.on_ack_with((now, limited, was_fast), || AckSample {
-            now,
-            acked,
-            rtt: sample,
-            srtt: self.rtt.srtt(),
-            min_rtt: self.rtt.min_rtt(),
-            in_flight,
-            is_cwnd_limited: limited,
-            in_recovery: was_fast,
-            delivered: None,
-            delivery_rate: None,
-            is_app_limited: false,
-        });
-        if self.rtx.is_empty() {
-            self.timers.clear(Timer::Retransmit);
-            if self.has_unsent() && self.snd_wnd == 0 {
-                self.arm_probe(cx);
-            } else if !self.has_unsent() {
-                self.stats.chrono.enter(cx.now, Wait::Nothing);
-            }
-        } else {
-            self.arm_rto(cx);
-        }
-        self.signal_space(cx);
-    }
-
-    /// Drops what is acknowledged from the retransmission queue; gives the round-trip sample, if there is one
-    /// (RFC 6298 3: not from what was retransmitted, unless timestamps tell the transmissions apart, RFC 7323 4.1).
-    fn clean_rtx_queue(&mut self, cx: &Ctx, seg: &Seg<'_>) -> Option<Duration> {
-        let mut oldest = None;
-        let mut ambiguous = false;
-        while let Some(sent) = self.rtx.front_mut().filter(|sent| self.snd_una.after(sent.start)) {
-            ambiguous |= sent.flags.contains(SentFlags::RETRANSMITTED);
-            oldest.get_or_insert(sent.at);
-            if sent.end.after(self.snd_una) {
-                sent.start = self.snd_una;
+    /// Drops what is acknowledged from the retransmission queue (Linux `tcp_clean_rtx_queue`); gives the round trip of the
+    /// last segment, if there is a sample.
+    fn clean_rtx_queue(&mut self, cx: &mut Ctx, ack: &mut Ack, prior_high: SeqNumber) -> Option<Duration> {
+        let mut cleaned = Cleaned { whole: true, ..Cleaned::default() };
+        let una = self.snd_una;
+        while let Some(sent) = self.rtx.front().copied().filter(|sent| una.after(sent.start)) {
+            if sent.end.after(una) {
+                let segs = if sent.segs > 1 { self.trim_front() } else { 0 };
+                if segs > 0 {
+                    cleaned.whole = false;
+                    self.note_acked(cx, ack, &sent, segs, &mut cleaned);
+                }
                 break;
             }
-            if sent.flags.contains(SentFlags::BURST_END) {
-                self.marks.bursts = self.marks.bursts.saturating_sub(1);
-            }
-            self.rtx.pop_front();
-            self.stats.delivered = self.stats.delivered.wrapping_add(1);
+            self.note_acked(cx, ack, &sent, sent.segs.into(), &mut cleaned);
+            self.pop_sent();
         }
         if self.rtx.is_empty() {
             self.rtx.shrink_idle(RTX_KEPT);
+        } else if self.rtx.front().is_some_and(|sent| sent.is(SentFlags::SACKED)) {
+            ack.told |= Told::RENEGED;
         }
-        if !ambiguous && let Some(at) = oldest {
-            return Some(cx.now - at);
+        if self.ca_state == CaState::Open && ack.told.contains(Told::ADVANCED) {
+            // It follows SND.UNA, lest it seem to lie ahead of it after 2 GiB.
+            self.recover = una;
         }
-        match seg.options.timestamps {
-            Some((_, echo)) if self.is(Is::TIMESTAMPS) && echo != 0 => {
-                let elapsed = self.ts_now(cx.now).wrapping_sub(echo);
-                // An echo from the future, or older than any segment can be, is no sample.
-                (elapsed < 1 << 20).then(|| Duration::from_millis(elapsed.max(1).into()))
+        let sample = self.measure(cx, ack, &cleaned);
+        if ack.told.intersects(Told::ACKED) {
+            ack.told |= Told::SET_TIMER;
+            if !self.is(Is::SACK) {
+                self.remove_reno_sacks(cx, cleaned.segs);
+                if ack.told.contains(Told::RESENT_ACKED) {
+                    ack.told -= Told::ORIGINAL;
+                }
+            } else if ack.reord.before(prior_high) {
+                // An original filled a hole.
+                self.note_reordering(cx, ack.reord);
             }
-            _ => None,
+        } else if let (Some(first), Some(front)) = (ack.first_sack, self.rtx.front())
+            && sample.is_some()
+            && first < front.at
+        {
+            // Not if the sample is of data sent after the oldest segment was: the timer might never expire.
+            ack.told |= Told::SET_TIMER;
         }
+        sample
+    }
+
+    /// `segs` segments of `sent` are acknowledged in order.
+    #[inline]
+    fn note_acked(&mut self, cx: &Ctx, ack: &mut Ack, sent: &Sent, segs: u32, cleaned: &mut Cleaned) {
+        if sent.is(SentFlags::RETRANSMITTED) {
+            ack.told |= Told::RESENT_ACKED;
+        } else if !sent.is(SentFlags::SACKED) {
+            cleaned.first.get_or_insert(sent.at);
+            cleaned.last = Some(sent.at);
+            if sent.start.before(ack.reord) {
+                ack.reord = sent.start;
+            }
+            if !sent.end.after(self.recover) {
+                ack.told |= Told::ORIGINAL;
+            }
+        }
+        let syn = sent.start == self.iss && self.snd_buf.start() == 0;
+        if !sent.is(SentFlags::SACKED) {
+            if self.is(Is::SACK) || syn {
+                self.stats.delivered = self.stats.delivered.wrapping_add(segs);
+            }
+            let needless = sent.is(SentFlags::RETRANSMITTED) && self.echo_is_before(ack, sent.at);
+            if self.is(Is::SACK) && !syn && !needless {
+                self.rack_advance(cx, sent);
+            }
+            ack.sampled(sent);
+        }
+        ack.told |= if syn { Told::SYN_ACKED } else { Told::DATA_ACKED };
+        cleaned.segs += segs;
+    }
+
+    /// Takes the round trip: from the first original that was acknowledged, else the first that was reported; what was sent
+    /// again gives none (RFC 6298 3), unless timestamps tell the transmissions apart (RFC 7323 4.1). Gives the round trip of
+    /// the last one (Linux `tcp_ack_update_rtt`).
+    fn measure(&mut self, cx: &Ctx, ack: &mut Ack, cleaned: &Cleaned) -> Option<Duration> {
+        let mut first =
+            cleaned.first.filter(|_| !ack.told.contains(Told::RESENT_ACKED)).map(|at| cx.now - at);
+        let mut last = cleaned.last.filter(|_| first.is_some()).map(|at| cx.now - at);
+        let lone = cleaned.segs == 1 && cleaned.whole && ack.first_sack.is_none();
+        if lone && first.is_some() && self.may_be_delayed(ack) {
+            ack.told |= Told::MAYBE_DELAYED;
+        }
+        if let (Some(sacked), Some(newest)) = (ack.first_sack, ack.last_sack) {
+            first = first.or(Some(cx.now - sacked));
+            last = Some(cx.now - newest);
+        }
+        if first.is_none() && ack.told.intersects(Told::ACKED) {
+            first = self.round_trip_of_stamp(cx, ack);
+            last = first;
+        }
+        let (first, last) = (first?, last?);
+        let (una, nxt) = self.stream_position();
+        let least = (!ack.told.contains(Told::MAYBE_DELAYED) || last < self.rtt.min_rtt().unwrap_or(last))
+            .then_some(last);
+        self.rtt.sample(first, least, cx.now, (una, nxt));
+        self.backoff = 0;
+        Some(last)
+    }
+
+    /// A lone segment, not a full one, is acknowledged a round trip after the one before.
+    fn may_be_delayed(&self, ack: &Ack) -> bool {
+        let quiet = !ack.told.intersects(Told::ALERT | Told::SYN_ACKED);
+        let alone = ack.newest.is_some_and(|(_, _, before)| before.wrapping_add(1) == self.stats.delivered);
+        quiet && alone && self.snd_una.distance_from(ack.prior_una) < self.effective_mss()
+    }
+
+    fn round_trip_of_stamp(&self, cx: &Ctx, ack: &Ack) -> Option<Duration> {
+        let elapsed = self.ts_now(cx.now).wrapping_sub(ack.echo?);
+        // An echo from the future, or older than any segment can be, is no sample.
+        (elapsed < 1 << 20).then(|| Duration::from_millis(elapsed.max(1).into()))
     }
 
     /// Offsets of SND.UNA and SND.NXT in the send stream, for the estimator's notion of a round trip.
     fn stream_position(&self) -> (u64, u64) {
-        let una = self.snd_buf.start();
-        (una, una + u64::from(self.outstanding()))
-    }
-
-    /// Where recovery stands after SND.UNA moved by `acked` (RFC 6582 3.2).
-    fn recovery_progress(&mut self, cx: &mut Ctx, acked: u32) {
-        self.dup_acks = 0;
-        let mss = self.segment_payload();
-        match self.recovery {
-            // These numbers follow SND.UNA, lest they seem to lie ahead of it after 2 GiB.
-            Recovery::Open => {
-                self.recover = self.snd_una;
-                self.rtx_next = self.snd_una;
-                self.rtx_until = self.snd_una;
-            }
-            Recovery::Fast if self.snd_una.before(self.recover) => {
-                self.congestion.deflate_on_partial_ack(acked, mss);
-                self.rtx_next = self.snd_una;
-                self.rtx_until = self.snd_una + 1;
-            }
-            Recovery::Fast => {
-                let left = self.outstanding();
-                self.congestion.deflate_on_full_ack(left, mss);
-                self.congestion.on_recovery_exit(cx.now);
-                self.leave_recovery();
-            }
-            Recovery::Loss if self.snd_una.before(self.recover) => {}
-            Recovery::Loss => self.leave_recovery(),
-        }
-    }
-
-    pub(crate) fn leave_recovery(&mut self) {
-        self.recovery = Recovery::Open;
-        self.rtx_next = self.snd_una;
-        self.rtx_until = self.snd_una;
-        self.retrans_stamp = None;
-    }
-
-    /// RFC 5681 2: same number, no text, no FIN, no window change, something in flight. A peer with SACK says what
-    /// arrived instead; without that its duplicate means nothing (RFC 5681 3.2 step 1, RFC 6675 2).
-    fn is_duplicate(&self, seg: &Seg<'_>, window_changed: bool) -> bool {
-        let tells =
-            |block: &(SeqNumber, SeqNumber)| block.1.after(self.snd_una) && block.1.before_eq(self.snd_nxt);
-        !self.rtx.is_empty()
-            && seg.is_empty()
-            && !window_changed
-            && (!self.is(Is::SACK) || seg.options.sack.iter().any(tells))
-    }
-
-    fn consider_duplicate(&mut self, cx: &mut Ctx, seg: &Seg<'_>, window_changed: bool) {
-        if !self.is_duplicate(seg, window_changed) {
-            return;
-        }
-        self.dup_acks = self.dup_acks.saturating_add(1);
-        let mss = self.segment_payload();
-        match self.recovery {
-            Recovery::Fast => {
-                // No more segments can have left the network than were in it (RFC 5681 3.2 step 4, against forged
-                // duplicates).
-                let most =
-                    self.congestion.ssthresh().saturating_add(self.recover.distance_from(self.snd_una));
-                if self.congestion.cwnd() < most {
-                    self.congestion.inflate_on_duplicate(mss);
-                }
-                cx.want_output(self);
-            }
-            // RFC 6582 3.2 step 2: not again for the window in which recovery already was.
-            Recovery::Open if self.dup_acks == DUP_THRESH && self.snd_una.after_eq(self.recover) => {
-                self.enter_fast_recovery(cx);
-            }
-            Recovery::Open | Recovery::Loss => {}
-        }
-    }
-
-    fn enter_fast_recovery(&mut self, cx: &mut Ctx) {
-        // What Limited Transmit added does not count.
-        let in_flight = self.outstanding().min(self.congestion.cwnd().max(self.segment_payload()));
-        let context = CongestionContext { now: cx.now, in_flight, repeated: false };
-        self.congestion.on_congestion(CongestionEvent::FastRetransmit, &context);
-        self.congestion.inflate_on_entry(self.segment_payload());
-        self.recovery = Recovery::Fast;
-        self.recover = self.snd_nxt;
-        self.rtx_next = self.snd_una;
-        self.rtx_until = self.snd_una + 1;
-        cx.counters.fast_recoveries += 1;
-        cx.want_output(self);
+        let data_end = self.snd_seq(self.snd_buf.end());
+        let una = self.snd_una.min(data_end);
+        let offset = if una.after(self.snd_seq(self.snd_buf.start())) {
+            self.snd_offset(una)
+        } else {
+            self.snd_buf.start()
+        };
+        (offset, offset + u64::from(self.outstanding()))
     }
 
     /// Tells a writer that waits once a third of the buffer is free (Linux `sk_stream_write_space`).

@@ -222,8 +222,8 @@ impl Tcb {
         let opened = self.state() != State::Closed;
         match option {
             TcpOption::Congestion(name) => {
-                let mut fresh =
-                    Congestion::by_name(name, u32::from(self.mss), cx.now).ok_or(Error::NoSuchAlgorithm)?;
+                let mut fresh = Congestion::by_name(name).ok_or(Error::NoSuchAlgorithm)?;
+                fresh.on_mss_change(self.segment_payload());
                 fresh.set_cwnd(self.congestion.cwnd());
                 self.congestion = fresh;
                 return Ok(());

@@ -177,7 +177,6 @@ impl Tcb {
     pub(crate) fn purge_send_queue(&mut self, cx: &mut Ctx) {
         self.snd_buf.clear(&mut cx.pool);
         self.marks.clear();
-        self.rtx.clear();
-        self.rtx.shrink_idle(0);
+        self.clear_sent();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::options::Knob;
 use super::state::State;
-use super::tcb::{Recovery, Tcb};
+use super::tcb::Tcb;
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::event::Ready;
@@ -59,13 +59,7 @@ impl Tcb {
         use super::congestion::CongestionControl as _;
         self.congestion.on_mss_change(self.segment_payload());
         if self.state() != State::SynSent && self.state() != State::SynReceived && self.outstanding() > 0 {
-            if self.recovery == Recovery::Open {
-                self.recovery = Recovery::Loss;
-                self.recover = self.snd_nxt;
-            }
-            self.rtx_next = self.snd_una;
-            self.rtx_until = self.snd_nxt;
-            cx.want_output(self);
+            self.resend_too_large(cx);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What can be asked of a connection (Linux `struct tcp_info`, `tcp_get_info`).
 
 use super::congestion::CongestionControl as _;
+use super::scoreboard::{CaState, REORDERING};
 use super::state::State;
-use super::tcb::{Is, Recovery, SentFlags, Tcb};
-use super::timers::{ALL, Timer};
+use super::tcb::{Is, Tcb};
+use super::timers::{ALL, Pending, Timer};
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::event::{ConnectionId, Transition};
@@ -41,13 +42,13 @@ pub struct TcpInfo {
     pub probes: u8,
     /// Doublings of the timeout.
     pub backoff: u8,
-    /// Congestion window in bytes.
+    /// Congestion window in segments.
     pub cwnd: u32,
-    /// Slow-start threshold in bytes; `u32::MAX` = none yet.
+    /// Slow-start threshold in segments; `u32::MAX` = none yet.
     pub ssthresh: u32,
     /// Name of the congestion control.
     pub congestion: &'static str,
-    /// In fast recovery, or after a timeout.
+    /// Losses are being repaired, in fast recovery or after a timeout.
     pub in_recovery: bool,
     /// Bytes sent and not acknowledged (SYN and FIN count one).
     pub unacked: u32,
@@ -93,7 +94,7 @@ pub struct TcpInfo {
     pub peer_segment: u16,
     /// Payload of the largest segment that we let the peer send, options not counted.
     pub advertised_mss: u16,
-    /// Where loss recovery stands, as Linux numbers it: 0 open, 1 disorder, 3 recovery, 4 loss.
+    /// Where loss recovery stands, as Linux numbers it: 0 open, 1 disorder, 2 window reduced, 3 recovery, 4 loss.
     pub recovery_state: u8,
     /// Segments in flight.
     pub segments: SegmentCounts,
@@ -105,8 +106,12 @@ pub struct TcpInfo {
     pub receive_threshold: u32,
     /// Bytes that the application reads in a round trip, as assumed for tuning.
     pub receive_space: u32,
-    /// Duplicate ACKs that stand for a loss.
+    /// Segments out of order that stand for a loss: 3, more once reordering was seen.
     pub reordering: u32,
+    /// How often reordering was seen.
+    pub reordering_seen: u32,
+    /// Segments that the peer reported as received twice.
+    pub dsack_dups: u32,
     /// Segments with data received.
     pub data_segs_in: u32,
     /// Segments with data sent, repeated ones included.
@@ -140,7 +145,7 @@ pub struct SegmentCounts {
     pub sacked: u32,
     /// Taken as lost.
     pub lost: u32,
-    /// Sent again.
+    /// Sent again, and believed to be under way.
     pub retransmitted: u32,
 }
 
@@ -205,6 +210,10 @@ impl Chrono {
 pub enum TimerKind {
     /// Retransmission.
     Retransmit,
+    /// Tail-loss probe (RFC 8985 7).
+    LossProbe,
+    /// What was overtaken counts as lost (RFC 8985 6.2).
+    Reordering,
     /// Zero-window probe.
     Probe,
     /// Delayed ACK.
@@ -244,7 +253,7 @@ impl Tcb {
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
             congestion: self.congestion.name(),
-            in_recovery: self.recovery != Recovery::Open,
+            in_recovery: self.ca_state >= CaState::Recovery,
             unacked: self.outstanding(),
             unsent,
             unread: self.rcv_buf.readable() as u32,
@@ -267,18 +276,15 @@ impl Tcb {
             segment_payload: self.effective_mss().min(u32::from(u16::MAX)) as u16,
             peer_segment: self.delack.rcv_mss,
             advertised_mss: self.advertised_mss(cx) - if self.is(Is::TIMESTAMPS) { 12 } else { 0 },
-            recovery_state: match self.recovery {
-                Recovery::Open if self.dup_acks > 0 && !self.rtx.is_empty() => 1,
-                Recovery::Open => 0,
-                Recovery::Fast => 3,
-                Recovery::Loss => 4,
-            },
+            recovery_state: self.ca_state as u8,
             segments: self.segment_counts(),
             ack_timeout: Duration::from_millis(self.delack.ato_ms.into()),
             last_data_received: cx.now - self.delack.last_data,
             receive_threshold: self.rcv_space.space,
             receive_space: self.rcv_space.space.min(10 * u32::from(self.advertised_mss(cx))),
-            reordering: 3,
+            reordering: self.loss.as_deref().map_or(REORDERING, |board| board.reordering),
+            reordering_seen: self.loss.as_deref().map_or(0, |board| board.reord_seen),
+            dsack_dups: self.loss.as_deref().map_or(0, |board| board.dsack_dups),
             data_segs_in: self.stats.data_segs_in,
             data_segs_out: self.stats.data_segs_out,
             bytes_sent: self.stats.bytes_sent,
@@ -294,15 +300,15 @@ impl Tcb {
     }
 
     fn segment_counts(&self) -> SegmentCounts {
-        let unacked = self.rtx.len() as u32;
-        let resent = self.rtx.iter().filter(|sent| sent.flags.contains(SentFlags::RETRANSMITTED)).count();
-        let lost = match self.recovery {
-            Recovery::Open => 0,
-            Recovery::Fast => 1.min(unacked),
-            Recovery::Loss => self.rtx.iter().take_while(|sent| !sent.end.after(self.recover)).count() as u32,
-        };
-        let sacked = u32::from(self.dup_acks).min(unacked.saturating_sub(lost));
-        SegmentCounts { unacked, sacked, lost, retransmitted: resent as u32 }
+        let unacked = self.packets_out;
+        self.loss.as_deref().map_or(SegmentCounts { unacked, ..SegmentCounts::default() }, |board| {
+            SegmentCounts {
+                unacked,
+                sacked: board.sacked_out,
+                lost: board.lost_out,
+                retransmitted: board.retrans_out,
+            }
+        })
     }
 
     fn next_timer(&self, cx: &Ctx) -> Option<(TimerKind, Duration)> {
@@ -312,7 +318,11 @@ impl Tcb {
             .map(|(timer, at)| {
                 let kind = match timer {
                     Timer::Retransmit if self.rtx.is_empty() => TimerKind::Probe,
-                    Timer::Retransmit => TimerKind::Retransmit,
+                    Timer::Retransmit => match self.pending {
+                        Pending::Retransmission => TimerKind::Retransmit,
+                        Pending::LossProbe => TimerKind::LossProbe,
+                        Pending::Reordering => TimerKind::Reordering,
+                    },
                     Timer::DelayedAck => TimerKind::DelayedAck,
                     Timer::KeepAlive if self.state() == State::FinWait2 && self.is_orphan() => {
                         TimerKind::FinWait2

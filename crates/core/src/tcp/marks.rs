@@ -6,8 +6,11 @@
 //! sent again.
 
 use super::congestion::CongestionControl as _;
+use super::scoreboard::{CaState, SentFlags};
 use super::tcb::{Is, Tcb};
 use crate::queue::Queue;
+use crate::time::Instant;
+use core::time::Duration;
 use lastack_wire::SeqNumber;
 
 /// Most bytes of one buffer, before it is cut to whole segments (Linux: 65,536 less the room for headers).
@@ -163,30 +166,71 @@ impl Tcb {
 
     /// `data` bytes wait in the buffer, and `tail` says that Nagle lets its end go. Bytes up to the end of the packet that
     /// Linux would send now and have split into segments (Linux `tcp_write_xmit`,
-    /// `tcp_tso_autosize`, `tcp_mss_split_point`).
+    /// `tcp_tso_autosize`, `tcp_mss_split_point`). `None`: nothing for now.
     pub(crate) fn modelled_burst(
         &mut self,
+        now: Instant,
         min_segs: u32,
         mss: u32,
         data: u32,
         (window, room): (u32, u32),
         tail: bool,
-    ) -> u32 {
+    ) -> Option<u32> {
         if self.marks.burst_end.after(self.snd_nxt) {
-            return self.marks.burst_end.distance_from(self.snd_nxt);
+            return Some(self.marks.burst_end.distance_from(self.snd_nxt));
         }
-        let cwnd = (self.congestion_window() / mss).max(1);
-        let quota = (room / mss).min((cwnd / 2).max(1)).min(self.paced_segments(min_segs, mss, cwnd)).max(1);
+        let cwnd = self.congestion.cwnd();
+        let packet = self.paced_segments(min_segs, mss, cwnd).max(1);
+        let last = self.marks.queue.len() <= 1;
+        if data > mss && self.defers(now, data, (window, room), packet.saturating_mul(mss), last) {
+            return None;
+        }
+        let quota = (room / mss).min((cwnd / 2).max(1)).min(packet).max(1);
         let len = data.min(window).min(quota.saturating_mul(mss));
         let whole = len == data && tail;
         if len < mss && !whole {
             // Held back for now: more may come to it.
-            return u32::MAX;
+            return Some(u32::MAX);
         }
         let len = if whole { len } else { len - len % mss };
         self.marks.burst_end = self.snd_nxt + len;
         self.marks.burst_pushes = len > mss;
-        len
+        Some(len)
+    }
+
+    /// Most segments of one packet of the model.
+    pub(crate) fn modelled_packet(&self, mss: u32) -> u32 {
+        self.paced_segments(2, mss.max(1), self.congestion.cwnd()).max(1)
+    }
+
+    /// Waits for the next ACK to send a larger packet: what may leave is a small part of the window, something left just
+    /// now, and the ACK is not far (Linux `tcp_tso_should_defer`).
+    fn defers(
+        &mut self,
+        now: Instant,
+        data: u32,
+        (window, room): (u32, u32),
+        packet: u32,
+        last: bool,
+    ) -> bool {
+        let Some(oldest) = self.rtx.front().map(|sent| sent.at) else { return false };
+        let limit = window.min(room);
+        let share = self.snd_wnd.min(self.congestion.cwnd().saturating_mul(self.effective_mss())) / 3;
+        let soon = now - oldest >= Duration::from_micros(u64::from(self.rtt.srtt_micros()) / 2);
+        let sends = self.ca_state >= CaState::Recovery
+            || now - self.last_sent > Duration::from_millis(1)
+            || limit >= packet
+            || (!last && limit >= data)
+            || limit >= share
+            || !soon;
+        if sends {
+            return false;
+        }
+        if room < window && room <= data {
+            self.is.insert(Is::DEFERS);
+            return true;
+        }
+        (window <= room && window <= data) || !(last && self.is(Is::FIN_QUEUED))
     }
 
     /// Segments that a millisecond of the pacing rate is worth; near peers get more.
@@ -230,18 +274,19 @@ impl Tcb {
         }
     }
 
-    /// New bytes up to `end` leave: whether the segment carries PSH. Forgets the marks behind it.
-    pub(crate) fn pass_marks(&mut self, end: SeqNumber) -> bool {
-        let mut push = false;
+    /// New bytes up to `end` leave: whether the segment carries PSH, and ends a record. Forgets the marks behind it.
+    pub(crate) fn pass_marks(&mut self, end: SeqNumber) -> SentFlags {
+        let mut marks = SentFlags::empty();
         while let Some(mark) = self.marks.queue.front().copied() {
             let at = self.snd_seq(mark.end);
             if at.after(end) {
                 break;
             }
-            push = mark.push && at == end;
+            marks.set(SentFlags::PUSH, mark.push && at == end);
+            marks.set(SentFlags::RECORD, mark.record && at == end);
             self.marks.queue.pop_front();
         }
-        push
+        marks
     }
 
     /// URG and its pointer for a segment at `seq`, while the urgent byte is not acknowledged.

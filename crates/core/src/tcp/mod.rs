@@ -5,6 +5,8 @@
 //!   segments in; `validate` says which may count, `ack`, `data_queue`, `urgent` and `fin` are the steps.
 //! - `output` sends, `window` says how much may come, `retransmit` and `timers` send again or give up, `rtt` and
 //!   `congestion` decide when and how much.
+//! - `scoreboard` is what is in flight; `sack` and `rack` find out what of it arrived and what is lost, `recovery` is what
+//!   follows from that, `resend` sends it again, `tlp` probes the tail.
 //! - `close` and `send_fin` end a connection from this side, `fin` from the peer's, `reset` by force; `time_wait` is
 //!   what stays.
 //! - `state` is the table of legal arrows, `set_state` the only place that moves along one.
@@ -24,11 +26,16 @@ pub mod marks;
 pub(crate) mod open;
 pub mod options;
 pub(crate) mod output;
+pub(crate) mod rack;
 pub(crate) mod rcv_established;
 pub(crate) mod rcv_state_process;
+pub(crate) mod recovery;
+pub(crate) mod resend;
 pub(crate) mod reset;
 pub(crate) mod retransmit;
 pub(crate) mod rtt;
+pub(crate) mod sack;
+pub(crate) mod scoreboard;
 pub(crate) mod segment;
 pub(crate) mod send_fin;
 pub(crate) mod set_state;
@@ -37,6 +44,7 @@ pub(crate) mod syn_sent;
 pub(crate) mod tcb;
 pub(crate) mod time_wait;
 pub(crate) mod timers;
+pub(crate) mod tlp;
 pub(crate) mod urgent;
 pub(crate) mod validate;
 pub mod why;

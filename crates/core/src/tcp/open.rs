@@ -7,10 +7,11 @@ use super::listen::Request;
 use super::marks::Marks;
 use super::options::{Knob, Options as Knobs};
 use super::rtt::{RttConfig, RttEstimator};
+use super::scoreboard::{CaState, Sent, SentFlags};
 use super::set_state::{Current, set_state};
 use super::state::{Cause, Initiator, State};
-use super::tcb::{Delack, Is, RcvSpace, Recovery, Sent, SentFlags, Stats, Tcb, Tuple};
-use super::timers::Timers;
+use super::tcb::{Delack, Is, RcvSpace, Stats, Tcb, Tuple};
+use super::timers::{Pending, Timers};
 use super::window::wscale_for;
 use crate::buffer::{RecvBuffer, SendBuffer};
 use crate::ctx::Ctx;
@@ -42,9 +43,7 @@ pub(crate) fn peer_mss(cx: &Ctx, tuple: &Tuple, option: Option<u16>) -> u16 {
 impl Tcb {
     /// A socket in CLOSED. The caller puts its key in.
     pub(crate) fn new(cx: &mut Ctx, key: Key, knobs: Knobs) -> Self {
-        let mss = u32::from(DEFAULT_MSS_V4);
-        let congestion = Congestion::by_name(&cx.cfg.tcp.congestion, mss, cx.now)
-            .unwrap_or_else(|| Congestion::default_for(mss, cx.now));
+        let congestion = Congestion::by_name(&cx.cfg.tcp.congestion).unwrap_or_default();
         let id = cx.next_id();
         Self::with_congestion(cx, key, id, knobs, congestion)
     }
@@ -64,7 +63,7 @@ impl Tcb {
             tuple: Tuple::UNBOUND,
             current: Current::closed(),
             is: Is::OWNED,
-            recovery: Recovery::Open,
+            ca_state: CaState::Open,
             iss: zero,
             snd_una: zero,
             snd_nxt: zero,
@@ -75,12 +74,16 @@ impl Tcb {
             snd_buf: SendBuffer::new(0),
             marks: Marks::new(),
             rtx: Queue::new(),
+            packets_out: 0,
+            loss: None,
+            rack_rtt: 0,
+            max_packets_out: 0,
+            cwnd_usage_end: zero,
+            cwnd_used: 0,
+            cwnd_used_at: cx.now.as_millis() as u32,
             congestion,
             rtt: RttEstimator::new(&rtt),
             recover: zero,
-            rtx_next: zero,
-            rtx_until: zero,
-            dup_acks: 0,
             snd_wscale: 0,
             rcv_wscale: 0,
             mss,
@@ -103,6 +106,7 @@ impl Tcb {
             ts_recent_at: Instant::ZERO,
             delack: Delack { quick: 0, ato_ms: 0, rcv_mss: mss, last_data: Instant::ZERO },
             timers: Timers::new(),
+            pending: Pending::Retransmission,
             retransmits: 0,
             backoff: 0,
             probes_out: 0,
@@ -157,7 +161,7 @@ impl Tcb {
         self.set_iss(iss);
         self.rcv_wscale = wscale_for(&cx.cfg.tcp, self.knobs.window_limit());
         set_state(self, cx, State::SynSent, Cause::Connect, Initiator::Local);
-        self.rtx.push_back(Sent { start: iss, end: iss + 1, at: cx.now, flags: SentFlags::empty() });
+        self.push_handshake(iss, cx.now, SentFlags::empty());
         self.snd_nxt = iss + 1;
         self.send_handshake(cx);
         self.retrans_stamp = Some(cx.now);
@@ -171,8 +175,12 @@ impl Tcb {
         self.snd_sml = iss;
         self.marks.burst_end = iss;
         self.recover = iss;
-        self.rtx_next = iss;
-        self.rtx_until = iss;
+        self.cwnd_usage_end = iss;
+    }
+
+    /// The SYN or the SYN-ACK is under way.
+    fn push_handshake(&mut self, iss: SeqNumber, at: Instant, flags: SentFlags) {
+        self.push_sent(Sent { start: iss, end: iss + 1, at, delivered: 0, segs: 1, flags });
     }
 
     /// The SYN, or from SYN_RECEIVED on the SYN-ACK, first or repeated.
@@ -258,16 +266,9 @@ impl Tcb {
         child.current = request.current;
         child.snd_nxt = request.iss + 1;
         child.rcv_wnd = request.window.into();
-        child.rtx.push_back(Sent {
-            start: request.iss,
-            end: request.iss + 1,
-            at: request.sent_at,
-            flags: if request.retransmits > 0 || request.from_cookie {
-                SentFlags::RETRANSMITTED
-            } else {
-                SentFlags::empty()
-            },
-        });
+        let ambiguous = request.retransmits > 0 || request.from_cookie;
+        let flags = if ambiguous { SentFlags::RETRANSMITTED } else { SentFlags::empty() };
+        child.push_handshake(request.iss, request.sent_at, flags);
         child.is.set(Is::SYN_RETRANSMITTED, request.retransmits > 0);
         child.retransmits = 0;
         set_state(&mut child, cx, State::SynReceived, Cause::Handshake, Initiator::Peer);
@@ -279,6 +280,6 @@ impl Tcb {
         let mss = self.segment_payload();
         self.congestion.on_mss_change(mss);
         let segments = if self.is(Is::SYN_RETRANSMITTED) { 1 } else { cx.cfg.tcp.initial_window.max(1) };
-        self.congestion.set_cwnd(mss.saturating_mul(segments));
+        self.congestion.set_cwnd(segments);
     }
 }

@@ -3,9 +3,10 @@
 use super::congestion::CongestionControl as _;
 use super::info::Wait;
 use super::options::Knob;
+use super::scoreboard::{Probe, Resend, Sent, SentFlags};
 use super::state::State;
-use super::tcb::{Is, Recovery, Sent, SentFlags, Tcb, Tuple};
-use super::timers::Timer;
+use super::tcb::{Is, Tcb, Tuple};
+use super::timers::{Pending, Timer};
 use crate::addr::Addr;
 use crate::ctx::Ctx;
 use crate::demux::{Found, Tables};
@@ -89,11 +90,20 @@ fn finish(
 
 /// A segment that is ready to be built: numbers, flags, length.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
-    seq: SeqNumber,
-    len: u32,
-    fin: bool,
-    retransmission: bool,
+pub(super) struct Piece {
+    pub(super) seq: SeqNumber,
+    pub(super) len: u32,
+    pub(super) fin: bool,
+    pub(super) retransmission: bool,
+    /// A tail-loss probe.
+    pub(super) probe: bool,
+}
+
+impl Piece {
+    /// Bytes that were never sent.
+    fn new(seq: SeqNumber, len: u32, fin: bool) -> Self {
+        Self { seq, len, fin, retransmission: false, probe: false }
+    }
 }
 
 impl Tcb {
@@ -107,15 +117,11 @@ impl Tcb {
 
     /// Writes the next packet of this connection into `frame`: a retransmission, new data, or a bare ACK.
     pub(crate) fn output(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
-        if !self.has_unsent() {
-            self.note_window_use();
-        }
-        if self.can_send_data() && (self.has_unsent() || self.rtx_next.before(self.rtx_until)) {
+        if self.can_send_data() && (self.has_unsent() || self.wants_resend()) {
             let options = self.segment_options(cx);
             let header = HEADER_LEN + options.emitted_len();
             let mss = self.payload_mss(header);
-            let piece = self.next_retransmission(mss).or_else(|| self.next_new(cx, mss, header, frame.len()));
-            if let Some(piece) = piece {
+            if let Some(piece) = self.next_piece(cx, mss, header, frame.len()) {
                 return self.emit_piece(cx, frame, piece, (options, header), mss);
             }
         }
@@ -132,70 +138,61 @@ impl Tcb {
     /// Nothing more can leave now: out of the output queue.
     pub(crate) fn end_turn(&mut self, cx: &mut Ctx) {
         self.is.remove(Is::QUEUED);
-        if !self.has_unsent() {
-            self.note_window_use();
-        }
+        self.end_burst(cx);
         self.arm_probe_if_stuck(cx);
         self.note_wait(cx);
     }
 
     /// Bytes of payload that fit into one wire segment beside a header of `header` bytes. Bounded to half of the
     /// largest window the peer ever offered, so that a small window does not stall (Linux `tcp_bound_to_half_wnd`).
-    fn payload_mss(&self, header: usize) -> u32 {
+    pub(super) fn payload_mss(&self, header: usize) -> u32 {
         let options = (header - HEADER_LEN) as u32;
         let mss = u32::from(self.mss).saturating_sub(options).max(8);
         let half = if self.max_window > 536 { self.max_window >> 1 } else { self.max_window };
         if half > 0 { mss.min(half.max(28)) } else { mss }
     }
 
-    /// The next piece that recovery wants to send again.
-    fn next_retransmission(&mut self, mss: u32) -> Option<Piece> {
-        // A SYN is no text: its repetition is the timer's.
-        let oldest = self.snd_una + u32::from(self.handshake_unacked());
-        if self.rtx_next.before(oldest) {
-            self.rtx_next = oldest;
-        }
-        if !self.rtx_next.before(self.rtx_until) || self.rtx.is_empty() {
-            return None;
-        }
-        let seq = self.rtx_next;
-        let record = *self.rtx.get(self.rtx_index(seq))?;
-        let data_end = self.snd_seq(self.snd_buf.end());
-        let window = self.window_end() - seq;
-        let window = match window {
-            ..=0 if seq != self.snd_una => return None,
-            ..=0 => mss,
-            w => w as u32,
+    /// What leaves next: what recovery wants, then new data.
+    fn next_piece(&mut self, cx: &mut Ctx, mss: u32, header: usize, frame: usize) -> Option<Piece> {
+        let Some((probe, resend)) = self.loss.as_deref().map(|board| (board.probe, board.resend)) else {
+            return self.next_new(cx, mss, header, frame, false);
         };
-        let data = if seq.before(data_end) { data_end.distance_from(seq) } else { 0 };
-        let len = data.min(record.end.distance_from(seq)).min(mss).min(window);
-        let fin = self.is(Is::FIN_QUEUED) && seq + len == data_end && record.end.after(data_end);
-        let first = seq == self.snd_una;
-        let flight = self.rtx_next.distance_from(self.snd_una)
-            + if self.snd_nxt.after(self.recover) { self.snd_nxt.distance_from(self.recover) } else { 0 };
-        if !first && flight + len > self.congestion_window() {
-            self.is.insert(Is::CWND_LIMITED);
-            return None;
+        if probe != Probe::None {
+            self.board().probe = Probe::None;
+            let piece = match probe {
+                Probe::New => self.next_new(cx, mss, header, mss as usize, true),
+                _ => self.last_segment(mss),
+            };
+            if let Some(piece) = piece {
+                return Some(Piece { probe: true, ..piece });
+            }
         }
-        Some(Piece { seq, len, fin, retransmission: true })
-    }
-
-    /// Place in the retransmission queue of the piece with the number `seq`.
-    fn rtx_index(&self, seq: SeqNumber) -> usize {
-        self.rtx.partition_point(|sent| sent.end.before_eq(seq))
-    }
-
-    /// Sending stops for another reason than the congestion window. In slow start a window of which more than half is
-    /// used still counts as limiting (Linux `tcp_is_cwnd_limited`).
-    fn note_window_use(&mut self) {
-        let cwnd = self.congestion.cwnd();
-        let slow_start = cwnd < self.congestion.ssthresh();
-        self.is.set(Is::CWND_LIMITED, slow_start && cwnd < self.outstanding().saturating_mul(2));
+        if resend == Resend::Lost
+            && let Some(piece) = self.next_lost(mss)
+        {
+            return Some(piece);
+        }
+        let piece = self.next_new(cx, mss, header, frame, false);
+        if piece.is_none() && resend == Resend::New && !self.snd_nxt.after(self.recover) {
+            // Nothing new can tell whether the timeout was spurious.
+            let board = self.board();
+            board.frto = false;
+            board.resend = Resend::Lost;
+            return self.next_lost(mss);
+        }
+        piece
     }
 
     /// The next piece of new data that windows, Nagle and cork let go.
-    fn next_new(&mut self, cx: &mut Ctx, mss: u32, header: usize, frame: usize) -> Option<Piece> {
-        if !self.has_unsent() || self.rtx_next.before(self.rtx_until) {
+    fn next_new(
+        &mut self,
+        cx: &mut Ctx,
+        mss: u32,
+        header: usize,
+        frame: usize,
+        probe: bool,
+    ) -> Option<Piece> {
+        if !self.has_unsent() {
             return None;
         }
         self.restart_after_idle(cx);
@@ -203,49 +200,35 @@ impl Tcb {
         // What lies behind the end of a buffer waits for its own segment, and this one is not the last.
         let (data, more) = self.unsent_in_buffer();
         let window = (self.window_end() - seq).max(0) as u32;
-        let in_flight = self.outstanding();
-        let room = self.congestion_window().saturating_sub(in_flight);
+        let room = self.quota().max(u32::from(probe)).saturating_mul(mss);
         if data == 0 {
             // Only the FIN is left; it counts against the peer's window, not against the congestion window.
-            return (window >= 1).then_some(Piece { seq, len: 0, fin: true, retransmission: false });
+            return (window >= 1).then_some(Piece::new(seq, 0, true));
         }
-        if window == 0 {
-            self.note_window_use();
+        if window == 0 || room == 0 {
             return None;
         }
-        let full = mss.min(data);
+        let tail = more || probe || self.may_send_small();
         let burst = match cx.cfg.tcp.segmentation_model {
-            Some(min) if window >= mss && room >= mss => {
-                let tail = more || self.may_send_small();
-                self.modelled_burst(min, mss, data, (window, room), tail)
+            Some(min) if window >= mss && !probe => {
+                self.modelled_burst(cx.now, min, mss, data, (window, room), tail)?
             }
             _ => u32::MAX,
         };
-        if room < full && in_flight > 0 {
-            self.is.insert(Is::CWND_LIMITED);
-            return None;
-        }
-        let limit =
-            data.min(window).min(room.max(full)).min(self.gso_payload(cx, header, frame, mss)).min(burst);
+        let limit = data.min(window).min(room).min(self.gso_payload(cx, header, frame, mss)).min(burst);
         let mut len = if limit < mss { limit } else { limit - limit % mss };
-        let rest = limit - len;
-        if limit == data && rest > 0 && (more || self.may_send_small()) {
+        if limit == data && limit > len && tail {
             len = limit;
         }
-        let whole = len == data;
         if self.is(Is::PROBING) {
             self.is.remove(Is::PROBING);
             len = data.min(window).min(mss);
-        } else if len < mss && !(whole && (more || self.may_send_small())) {
+        } else if len < mss && !(len == data && tail) {
             // Less than a segment: not the tail, or Nagle holds it back, or the window cut it (silly window).
-            self.note_window_use();
             return None;
         }
-        if (len < data || more) && room < len.saturating_add(mss) {
-            self.is.insert(Is::CWND_LIMITED);
-        }
         let fin = len == data && !more && self.is(Is::FIN_QUEUED) && window > len;
-        Some(Piece { seq, len, fin, retransmission: false })
+        Some(Piece::new(seq, len, fin))
     }
 
     /// Nagle's rule with Minshall's change, cork, and what overrides them (Linux `tcp_nagle_test`).
@@ -276,12 +259,12 @@ impl Tcb {
         (options, header): (Options, usize),
         mss: u32,
     ) -> Option<(usize, PacketMeta)> {
-        let Piece { seq, len, fin, retransmission } = piece;
+        let Piece { seq, len, fin, retransmission, probe } = piece;
         let end = seq + len + u32::from(fin);
         let mut flags = Flags::ACK;
         flags.set(Flags::FIN, fin);
-        let push = self.carries_push(piece);
-        flags.set(Flags::PSH, push);
+        let marks = self.carried_marks(piece);
+        flags.set(Flags::PSH, marks.contains(SentFlags::PUSH) || self.ends_packet(end, retransmission));
         let urgent = self.urgent_pointer(seq);
         flags.set(Flags::URG, urgent.is_some());
         let window = self.select_window();
@@ -319,29 +302,49 @@ impl Tcb {
         }
         let checksum = finish(src, dst, ip_len, segment, sum, offload)?;
         if retransmission {
-            self.note_retransmitted(cx, seq, end);
+            self.note_retransmitted(cx, piece);
         } else {
-            self.note_sent(cx, seq, end, len < mss && len > 0, push);
+            if len < mss && len > 0 {
+                self.snd_sml = end;
+            }
+            let segs = if len > mss { len.div_ceil(mss) as u16 } else { 1 };
+            self.note_sent(cx, seq, end, segs, marks);
+        }
+        if probe {
+            self.probe_sent(cx, retransmission);
         }
         self.ack_sent();
         self.count_out(cx);
         Some((ip_len + tcp_len, PacketMeta { checksum, gso }))
     }
 
-    /// PSH: on the segment that ends a write, as often as it is sent, and on a probe that carries data.
-    fn carries_push(&mut self, piece: Piece) -> bool {
-        let Piece { seq, len, fin, retransmission } = piece;
+    /// PSH: on the segment that ends a write, as often as it is sent, and on a probe that carries data. And whether it ends
+    /// a record.
+    fn carried_marks(&mut self, piece: Piece) -> SentFlags {
+        let Piece { seq, len, fin, retransmission, .. } = piece;
         let end = seq + len + u32::from(fin);
+        let kept = SentFlags::PUSH | SentFlags::RECORD;
         if len == 0 {
-            return false;
+            return SentFlags::empty();
         }
         if retransmission {
-            let sent = self.rtx.get(self.rtx_index(seq));
-            return sent.is_some_and(|sent| sent.end == end && sent.flags.contains(SentFlags::PUSH));
+            let sent = self.rtx.get(self.rtx_index(seq)).filter(|sent| sent.end == end);
+            return sent.map_or(SentFlags::empty(), |sent| sent.flags & kept);
         }
         let probes = self.is(Is::PUSH_PENDING) && self.is(Is::MORE);
-        let burst = self.marks.burst_pushes && self.marks.burst_end == end;
-        self.pass_marks(seq + len) || probes || burst
+        let mut marks = self.pass_marks(seq + len);
+        if probes {
+            marks |= SentFlags::PUSH;
+        }
+        marks
+    }
+
+    /// Ends a packet of several segments of the segmentation model: PSH, this time only.
+    fn ends_packet(&self, end: SeqNumber, retransmission: bool) -> bool {
+        if retransmission {
+            return self.loss.as_deref().is_some_and(|board| board.resend_pushes == Some(end));
+        }
+        self.marks.burst_pushes && self.marks.burst_end == end
     }
 
     /// Payload of a full segment with the options that each one carries.
@@ -351,20 +354,23 @@ impl Tcb {
     }
 
     /// New numbers went out (Linux `tcp_event_new_data_sent`).
-    fn note_sent(&mut self, cx: &mut Ctx, start: SeqNumber, end: SeqNumber, small: bool, push: bool) {
-        if small {
-            self.snd_sml = end;
-        }
+    fn note_sent(&mut self, cx: &mut Ctx, start: SeqNumber, end: SeqNumber, segs: u16, marks: SentFlags) {
         let first = self.rtx.is_empty();
-        let mut flags = SentFlags::empty();
-        flags.set(SentFlags::PUSH, push);
+        let mut flags = marks;
         if self.knobs.has(Knob::SEGMENTATION_MODEL) && !end.before(self.marks.burst_end) {
             flags.insert(SentFlags::BURST_END);
             self.marks.bursts += 1;
         }
-        self.rtx.push_back(Sent { start, end, at: cx.now, flags });
+        if self.in_flight() == 0 {
+            self.congestion.on_tx_start(cx.now, cx.now - self.last_sent);
+        }
+        self.push_sent(Sent { start, end, at: cx.now, delivered: self.stats.delivered, segs, flags });
         self.snd_nxt = end;
         self.last_sent = cx.now;
+        self.is.insert(Is::SENT_NEW);
+        if self.in_reduction() {
+            self.board().prr_out += u32::from(segs);
+        }
         if !self.is_writable() {
             // The piece's own record took the last room: whoever waits must be told when it is back.
             self.is.insert(Is::WANT_SPACE);
@@ -376,40 +382,14 @@ impl Tcb {
         if cx.now - self.delack.last_data < core::time::Duration::from_millis(self.delack.ato_ms.into()) {
             self.is.insert(Is::PINGPONG);
         }
-        if first {
-            self.arm_rto(cx);
-        }
-    }
-
-    /// A piece went out again: it gives no RTT sample any more (Karn).
-    fn note_retransmitted(&mut self, cx: &mut Ctx, start: SeqNumber, end: SeqNumber) {
-        let first = self.rtx_index(start);
-        for sent in self.rtx.iter_mut().skip(first).take_while(|sent| sent.start.before(end)) {
-            sent.flags |= SentFlags::RETRANSMITTED;
-            sent.at = cx.now;
-        }
-        self.rtx_next = end;
-        self.last_sent = cx.now;
-        self.retrans_stamp.get_or_insert(cx.now);
-        self.stats.retransmissions = self.stats.retransmissions.wrapping_add(1);
-        self.stats.bytes_retransmitted += u64::from(end.distance_from(start));
-        cx.counters.retrans_segs += 1;
-        if !self.timers.is_armed(Timer::Retransmit) {
-            self.arm_rto(cx);
+        if first || self.pending == Pending::LossProbe {
+            self.rearm_rto(cx);
         }
     }
 
     pub(crate) fn count_out(&mut self, cx: &mut Ctx) {
         self.stats.segs_out = self.stats.segs_out.wrapping_add(1);
         cx.counters.out_segs += 1;
-    }
-
-    /// The congestion window in bytes, at least one segment; with the first two duplicate ACKs one segment more for
-    /// each (Limited Transmit, RFC 5681 3.2 step 1).
-    pub(crate) fn congestion_window(&self) -> u32 {
-        let mss = self.segment_payload();
-        let limited = if self.recovery == Recovery::Open { u32::from(self.dup_acks.min(2)) * mss } else { 0 };
-        self.congestion.cwnd().max(mss).saturating_add(limited)
     }
 
     /// RFC 5681 4.1, Linux `tcp_cwnd_restart`: a window that was not used for an RTO is not trusted.
@@ -420,7 +400,7 @@ impl Tcb {
         let idle = cx.now - self.last_sent;
         let rto = self.rtt.rto();
         if idle > rto {
-            self.congestion.on_idle_restart(cx.now, idle, rto);
+            self.congestion.on_idle_restart(idle, rto);
             self.last_sent = cx.now;
         }
     }
@@ -527,7 +507,6 @@ impl Tcb {
 
     /// Whether `output` would have something to send, as far as can be told cheaply.
     pub(crate) fn wants_output(&self) -> bool {
-        self.is(Is::ACK_NOW)
-            || (self.can_send_data() && (self.rtx_next.before(self.rtx_until) || self.has_unsent()))
+        self.is(Is::ACK_NOW) || (self.can_send_data() && (self.wants_resend() || self.has_unsent()))
     }
 }

@@ -158,8 +158,7 @@ impl Tcb {
         self.backoff = 0;
         self.retransmits = 0;
         self.retrans_stamp = None;
-        self.rtx_next = self.snd_una;
-        self.rtx_until = self.snd_una;
+        self.cwnd_usage_end = self.snd_una;
         self.recover = self.snd_una;
         self.snd_sml = self.snd_una;
         self.arm_keepalive(cx);

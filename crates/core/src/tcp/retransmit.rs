@@ -1,12 +1,12 @@
 //! Timers that send again or give up: retransmission (RFC 6298 5), zero-window probes (RFC 9293 3.8.6.1), keep-alive
 //! (3.8.4), and the bounds on patience (3.8.3, RFC 5482; Linux `tcp_timer.c`).
 
-use super::congestion::{CongestionContext, CongestionControl as _, CongestionEvent};
 use super::options::Knob;
+use super::scoreboard::SentFlags;
 use super::set_state::set_state;
 use super::state::{Cause, Initiator, State};
-use super::tcb::{Is, Recovery, SentFlags, Tcb};
-use super::timers::{ALL, Timer};
+use super::tcb::{Is, Tcb};
+use super::timers::{ALL, Pending, Timer};
 use crate::config::TcpConfig;
 use crate::ctx::Ctx;
 use crate::deliberate::DeliberateBug;
@@ -90,6 +90,7 @@ impl Tcb {
             let end = start + Duration::from_millis(user.into());
             rto = rto.min((end - cx.now).max(Duration::from_millis(1)));
         }
+        self.pending = Pending::Retransmission;
         self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, cx.now + rto);
     }
 
@@ -101,7 +102,11 @@ impl Tcb {
             _ if self.snd_una + 1 == self.snd_nxt
                 && self.fin_sent()
                 && cx.makes(DeliberateBug::FinNotRetransmitted) => {}
-            _ => self.on_rto(cx),
+            _ => match self.pending {
+                Pending::Retransmission => self.on_rto(cx),
+                Pending::LossProbe => self.on_loss_probe_timer(cx),
+                Pending::Reordering => self.on_reordering_timer(cx),
+            },
         }
     }
 
@@ -178,12 +183,14 @@ impl Tcb {
         if self.gives_up(cx) {
             return;
         }
+        if !self.handshake_unacked() {
+            self.enter_loss(cx);
+        }
         self.retransmits = self.retransmits.saturating_add(1);
         self.backoff = self.backoff.saturating_add(1);
         if self.handshake_unacked() {
             return self.retransmit_handshake(cx);
         }
-        self.enter_loss(cx);
         self.arm_rto(cx);
         cx.want_output(self);
     }
@@ -260,18 +267,6 @@ impl Tcb {
             set_state(self, cx, State::Closed, Cause::ResourceLimit, Initiator::Administrator);
         }
         true
-    }
-
-    /// RFC 5681 3.1, RFC 6582 4: all that is in flight is taken as lost and sent again in slow start.
-    fn enter_loss(&mut self, cx: &mut Ctx) {
-        let repeated = self.recovery != Recovery::Open && self.snd_una.before_eq(self.recover);
-        let context = CongestionContext { now: cx.now, in_flight: self.outstanding(), repeated };
-        self.congestion.on_congestion(CongestionEvent::Timeout, &context);
-        self.recovery = Recovery::Loss;
-        self.recover = self.snd_nxt;
-        self.rtx_next = self.snd_una;
-        self.rtx_until = self.snd_nxt;
-        self.dup_acks = 0;
     }
 
     /// Arms the zero-window probe (or, with a cork, its end) if something waits, nothing is in flight and no timer runs

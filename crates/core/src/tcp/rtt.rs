@@ -98,12 +98,20 @@ impl RttEstimator {
         }
     }
 
-    /// Takes in a measured round trip. `una` and `nxt` are the stream offsets of the first
-    /// unacknowledged byte (after the ACK that gave the sample) and of the next byte to send: they
-    /// tell the estimator when a round trip is over.
-    pub(crate) fn sample(&mut self, rtt: Duration, now: Instant, una: u64, nxt: u64) {
+    /// Takes in a measured round trip, and `least`, the one that counts for the minimum, if any does. `una` and `nxt` are
+    /// the stream offsets of the first unacknowledged byte (after the ACK that gave the sample) and of the next byte to
+    /// send: they tell the estimator when a round trip is over.
+    pub(crate) fn sample(
+        &mut self,
+        rtt: Duration,
+        least: Option<Duration>,
+        now: Instant,
+        (una, nxt): (u64, u64),
+    ) {
         let rtt = micros(rtt).clamp(1, MAX_SAMPLE);
-        self.note_minimum(rtt, now);
+        if let Some(least) = least {
+            self.note_minimum(micros(least).clamp(1, MAX_SAMPLE), now);
+        }
         if self.srtt8 == 0 {
             self.srtt8 = rtt * 8;
             self.deviation4 = rtt * 2;
@@ -169,6 +177,18 @@ impl RttEstimator {
     pub(crate) fn min_rtt(&self) -> Option<Duration> {
         let min = self.min_now.min(self.min_before);
         (min != u32::MAX).then(|| Duration::from_micros(u64::from(min)))
+    }
+
+    /// The smallest round trip in microseconds; `u32::MAX` before the first sample.
+    #[inline]
+    pub(crate) fn min_micros(&self) -> u32 {
+        self.min_now.min(self.min_before)
+    }
+
+    /// The smoothed round trip in microseconds; 0 before the first sample.
+    #[inline]
+    pub(crate) fn srtt_micros(&self) -> u32 {
+        self.srtt8 / 8
     }
 
     /// Feeds the state, relative to `now` and to the offset `una`, to `state`.

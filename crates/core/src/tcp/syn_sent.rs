@@ -78,10 +78,11 @@ impl Tcb {
         let sample = (!self.is(Is::SYN_RETRANSMITTED))
             .then(|| self.rtx.front().map(|sent| cx.now - sent.at))
             .flatten();
-        self.rtx.clear();
+        self.clear_sent();
         self.timers.clear(Timer::Retransmit);
         if let Some(rtt) = sample {
-            self.rtt.sample(rtt, cx.now, 0, 0);
+            self.rtt.sample(rtt, Some(rtt), cx.now, (0, 0));
+            self.rack_rtt = self.rtt.srtt_micros();
         }
         // The window of a segment with SYN is never scaled (RFC 7323 2.2).
         self.snd_wnd = u32::from(seg.window);

@@ -7,9 +7,10 @@ use super::listen::Listen;
 use super::marks::Marks;
 use super::options::{Knob, Options as SocketKnobs};
 use super::rtt::RttEstimator;
+use super::scoreboard::{Board, CaState, Sent};
 use super::set_state::Current;
 use super::state::State;
-use super::timers::Timers;
+use super::timers::{Pending, Timers};
 use crate::addr::Addr;
 use crate::buffer::{RecvBuffer, SendBuffer};
 use crate::error::Error;
@@ -117,42 +118,12 @@ bitflags::bitflags! {
         const ACK_PUSHED_TWICE = 1 << 28;
         /// The stack's memory ran out under its writer, who is told when there is some again.
         const STARVED = 1 << 29;
+        /// New data left since the sender last had to stop.
+        const SENT_NEW = 1 << 30;
+        /// What the congestion window would let out is held back, so that a larger packet may leave (the segmentation
+        /// model).
+        const DEFERS = 1 << 31;
     }
-}
-
-bitflags::bitflags! {
-    /// What became of one transmitted piece.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    pub(crate) struct SentFlags: u8 {
-        /// Sent more than once: gives no RTT sample (Karn).
-        const RETRANSMITTED = 1;
-        /// Ends a write: carries PSH each time it is sent.
-        const PUSH = 2;
-        /// Ends a packet of the segmentation model.
-        const BURST_END = 4;
-    }
-}
-
-/// One entry of the retransmission queue: a piece of sequence space that was sent in one packet. SYN and FIN occupy a
-/// number here like data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sent {
-    pub(crate) start: SeqNumber,
-    pub(crate) end: SeqNumber,
-    pub(crate) at: Instant,
-    pub(crate) flags: SentFlags,
-}
-
-/// Where loss recovery stands (Linux `icsk_ca_state`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Recovery {
-    /// No trouble.
-    #[default]
-    Open,
-    /// Three duplicate ACKs came: fast recovery until `recover` is acknowledged (RFC 6582).
-    Fast,
-    /// The retransmission timer fired: everything up to `recover` is resent in slow start.
-    Loss,
 }
 
 /// The small record that takes over when the full one ends.
@@ -214,7 +185,7 @@ pub(crate) struct Tcb {
     pub(crate) tuple: Tuple,
     pub(crate) current: Current,
     pub(crate) is: Is,
-    pub(crate) recovery: Recovery,
+    pub(crate) ca_state: CaState,
 
     // Send sequence space.
     pub(crate) iss: SeqNumber,
@@ -229,14 +200,23 @@ pub(crate) struct Tcb {
     /// Ends of writes in the part that was not sent yet.
     pub(crate) marks: Marks,
     pub(crate) rtx: Queue<Sent>,
+    /// Segments in it.
+    pub(crate) packets_out: u32,
+    /// What loss recovery knows; made when it is first needed.
+    pub(crate) loss: Option<Box<Board>>,
+    /// Round trip of the segment delivered last, in microseconds (RACK.rtt).
+    pub(crate) rack_rtt: u32,
+    /// Most segments in flight until `cwnd_usage_end` is acknowledged (Linux `max_packets_out`).
+    pub(crate) max_packets_out: u32,
+    pub(crate) cwnd_usage_end: SeqNumber,
+    /// Most segments in flight since `cwnd_used_at`, while the window was not the limit (RFC 2861).
+    pub(crate) cwnd_used: u32,
+    /// When the window last was the limit, or was adjusted to its use; milliseconds.
+    pub(crate) cwnd_used_at: u32,
     pub(crate) congestion: Congestion,
     pub(crate) rtt: RttEstimator,
     /// End of what was sent when recovery began.
     pub(crate) recover: SeqNumber,
-    /// Next number to be retransmitted, and the number up to which recovery wants that.
-    pub(crate) rtx_next: SeqNumber,
-    pub(crate) rtx_until: SeqNumber,
-    pub(crate) dup_acks: u16,
     pub(crate) snd_wscale: u8,
     pub(crate) rcv_wscale: u8,
     /// Largest segment payload, options not counted: the smaller of the peer's MSS and the path's.
@@ -272,6 +252,8 @@ pub(crate) struct Tcb {
 
     // Timers.
     pub(crate) timers: Timers,
+    /// What the retransmission timer waits for.
+    pub(crate) pending: Pending,
     pub(crate) retransmits: u8,
     pub(crate) backoff: u8,
     pub(crate) probes_out: u8,

@@ -23,6 +23,18 @@ pub(crate) enum Timer {
     Patience,
 }
 
+/// What [`Timer::Retransmit`] waits for while something is in flight (Linux `icsk_pending`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Pending {
+    /// The retransmission timeout.
+    #[default]
+    Retransmission,
+    /// The tail-loss probe.
+    LossProbe,
+    /// What was overtaken counts as lost.
+    Reordering,
+}
+
 /// All timers, in the order in which they are handled when they expire together.
 pub(crate) const ALL: [Timer; 4] = [Timer::DelayedAck, Timer::Retransmit, Timer::KeepAlive, Timer::Patience];
 

@@ -218,10 +218,9 @@ impl Machine {
         let Some(info) = self.stack.tcp_info(socket.handle).filter(|_| socket.send_buffer.is_none()) else {
             return Ok(());
         };
-        let segments = info.cwnd / u32::from(info.segment_payload).max(1);
         // A segment's memory: data and headers in a power of two, and its description.
         let each = (u32::from(info.mss) + 640).next_power_of_two() + 256;
-        let wanted = i32::try_from(u64::from(segments) * 2 * u64::from(each)).unwrap_or(i32::MAX);
+        let wanted = i32::try_from(u64::from(info.cwnd) * 2 * u64::from(each)).unwrap_or(i32::MAX);
         let wanted = wanted.min(self.settings.send_buffer[2]);
         let (handle, now) = (socket.handle, socket.tuned_send_buffer.unwrap_or(self.settings.send_buffer[1]));
         if wanted > now {

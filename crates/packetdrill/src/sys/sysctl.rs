@@ -26,18 +26,16 @@ impl std::error::Error for SysctlError {}
 
 /// Settings that only lastack's one behaviour can be asked of; a blank list: any value, because nothing that a script sees
 /// depends on it.
-const FIXED: [(&str, &[&str]); 24] = [
+const FIXED: [(&str, &[&str]); 22] = [
     ("ip_forward", &[]),
     ("tcp_autocorking", &[]),
     ("tcp_base_mss", &[]),
     ("tcp_challenge_ack_limit", &["2147483647"]),
     ("tcp_comp_sack_nr", &[]),
     ("tcp_dsack", &["1"]),
-    ("tcp_early_retrans", &["0", "3"]),
     ("tcp_ecn", &["0"]),
     ("tcp_ecn_fallback", &[]),
     ("tcp_fastopen", &["0"]),
-    ("tcp_frto", &["0"]),
     ("tcp_limit_output_bytes", &[]),
     ("tcp_migrate_req", &["0"]),
     ("tcp_moderate_rcvbuf", &[]),
@@ -47,7 +45,7 @@ const FIXED: [(&str, &[&str]); 24] = [
     ("tcp_pacing_ca_ratio", &[]),
     ("tcp_pacing_ss_ratio", &[]),
     ("tcp_plb_enabled", &["0"]),
-    ("tcp_recovery", &["0"]),
+    ("tcp_recovery", &["0", "1"]),
     ("tcp_reordering", &["3"]),
     ("tcp_thin_linear_timeouts", &["0"]),
     ("tcp_tso_win_divisor", &[]),
@@ -132,6 +130,8 @@ impl Settings {
             "tcp_timestamps" => tcp.timestamps = given.switch()?,
             "tcp_window_scaling" => tcp.window_scaling = given.switch()?,
             "tcp_sack" => tcp.sack = given.switch()?,
+            "tcp_early_retrans" => tcp.tail_loss_probes = matches!(given.number::<u8>()?, 3 | 4),
+            "tcp_frto" => tcp.frto = given.number::<u8>()? != 0,
             "tcp_slow_start_after_idle" => tcp.slow_start_after_idle = given.switch()?,
             "tcp_min_tso_segs" => tcp.segmentation_model = Some(given.number()?),
             "tcp_invalid_ratelimit" => tcp.invalid_ratelimit = Duration::from_millis(given.number()?),

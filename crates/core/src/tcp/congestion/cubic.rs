@@ -1,151 +1,152 @@
 //! CUBIC: RFC 9438; Linux `tcp_cubic.c`.
 //!
-//! Integer arithmetic throughout, so that every machine computes the same: windows in bytes, time in
-//! milliseconds. `C` is 0.4 and the decrease factor 0.7.
+//! Integer arithmetic throughout, so that every machine computes the same: windows in segments, time in milliseconds (in
+//! 1024ths of a second on the curve, as in Linux). `C` is 410/1024, the decrease factor 717/1024.
 //!
-//! The window curve is the one of the RFC. Linux differs in detail (its Reno-friendly window grows by
-//! counted segments, its `ssthresh` starts from the window instead of the bytes in flight); lastack
-//! takes the bytes in flight, for which no other guard against an unused large window is needed.
-//! Slow start is that of RFC 5681.
+//! Where Linux differs from RFC 9438, and this module with it:
+//!
+//! - `ssthresh` starts from the window, not from what is in flight (section 4.6).
+//! - The window grows by a segment for each `every` that are acknowledged; `every` follows the curve one smallest round
+//!   trip ahead, is found anew at most once a millisecond, and is never below 2. It is at most 20 until a first loss tells
+//!   how much the path takes.
+//! - An undo (section 4.9) restores window and threshold, not the curve; a timeout forgets the curve.
 
-use super::{
-    AckSample, CongestionContext, CongestionControl, CongestionEvent, MAX_CWND, MAX_MSS, initial_window,
-    slow_start, ssthresh_after_idle, window_after_idle, window_after_mss_change,
-};
+use super::{AckSample, CongestionContext, CongestionControl, CongestionEvent, Window};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
-/// The curve is cut off this long (1,000 s) before and after its turning point.
-const MAX_OFFSET_MS: u64 = 1_000_000;
+/// The decrease factor, times 1024.
+const BETA: u64 = 717;
+/// `C`, times 1024, in segments and seconds.
+const SCALE: u64 = 410;
+/// Eighths of a window that let Reno's estimate grow by a segment: 8 (1 + beta) / (3 (1 - beta)), cut to an integer.
+const FRIENDLINESS: u64 = 15;
+/// Segments per segment of growth while nothing is known of the path.
+const MOST_AT_FIRST: u32 = 20;
+/// The same window for so long: the curve is asked again all the same.
+const STALE: Duration = Duration::from_millis(31);
+/// Round trips say little about the path right after a reduction.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// The cubic function of the time since the last congestion, no slower than Reno.
 #[derive(Clone, Debug)]
 pub struct Cubic {
-    mss: u32,
-    /// Bytes of growth owed, times `cwnd`: the remainder of the last division.
-    cwnd_rest: u32,
-    /// The same for `w_est`, times 17 `cwnd`.
-    w_est_rest: u64,
-    /// When the last acknowledgement came (to leave unused time out of the epoch).
-    last_ack: Instant,
     window: Window,
-    /// What was before the last event, for an undo.
-    before: Option<Window>,
-}
-
-/// The variables that an undo restores (RFC 9438 section 4.9.2); windows in bytes.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    cwnd: u32,
-    ssthresh: u32,
-    /// `cwnd` before the last reduction.
-    cwnd_prior: u32,
-    /// The window where the curve is flat; 0 when the next epoch decides it.
-    w_max: u32,
-    /// Milliseconds from the start of the epoch to the flat point.
+    /// Segments to be acknowledged for one of growth.
+    every: u32,
+    /// The window before the last reduction; 0 before the first.
+    last_max: u32,
+    /// The window for which `every` was found, and when.
+    asked_for: u32,
+    asked_at: Instant,
+    /// Where the curve is flat, in segments, and when, in 1024ths of a second after `epoch`.
+    origin: u32,
     k: u32,
-    /// What Reno's window would be.
-    w_est: u32,
+    /// The smallest round trip, in microseconds; 0 before the first.
+    delay_min: u32,
     /// Start of this stage of congestion avoidance; `None` until its first ACK.
     epoch: Option<Instant>,
+    /// Segments acknowledged since Reno's estimate last grew, and the estimate.
+    reno_acked: u32,
+    reno_cwnd: u32,
 }
 
 impl Cubic {
-    /// A controller in slow start with the initial window for segments of `mss` bytes.
+    /// A controller in slow start with the initial window.
     #[must_use]
-    pub fn new(mss: u32, now: Instant) -> Self {
-        let mss = mss.clamp(1, MAX_MSS);
-        let window = Window {
-            cwnd: initial_window(mss),
-            ssthresh: u32::MAX,
-            cwnd_prior: 0,
-            w_max: 0,
+    pub const fn new() -> Self {
+        Cubic {
+            window: Window::new(),
+            every: 0,
+            last_max: 0,
+            asked_for: 0,
+            asked_at: Instant::ZERO,
+            origin: 0,
             k: 0,
-            w_est: 0,
+            delay_min: 0,
             epoch: None,
-        };
-        Cubic { mss, cwnd_rest: 0, w_est_rest: 0, last_ack: now, window, before: None }
+            reno_acked: 0,
+            reno_cwnd: 0,
+        }
     }
 
     /// The start of the stage of congestion avoidance; begins one if none is under way.
-    fn epoch(&mut self, now: Instant) -> Instant {
-        let w = &mut self.window;
-        if let Some(epoch) = w.epoch {
-            return epoch;
-        }
-        w.epoch = Some(now);
-        w.w_est = w.cwnd;
-        (self.cwnd_rest, self.w_est_rest) = (0, 0);
-        if w.cwnd < w.w_max {
-            // K^3 = (w_max - cwnd) / C, in segments and seconds; C = 2/5, and a cubic second is 10^9 ms^3.
-            let distance = u64::from(w.w_max - w.cwnd);
-            w.k = cube_root(distance * 2_500_000_000 / u64::from(self.mss));
-        } else {
-            (w.k, w.w_max) = (0, w.cwnd);
-        }
-        now
+    fn epoch(&mut self, now: Instant, acked: u32) -> Instant {
+        let cwnd = self.window.cwnd;
+        *self.epoch.get_or_insert_with(|| {
+            self.reno_acked = acked;
+            self.reno_cwnd = cwnd;
+            (self.k, self.origin) = match self.last_max.checked_sub(cwnd) {
+                None | Some(0) => (0, cwnd),
+                // K^3 = (W_max - cwnd) / C.
+                Some(distance) => (cube_root((1 << 40) / SCALE * u64::from(distance)), self.last_max),
+            };
+            now
+        })
     }
 
-    /// `W_cubic(t)` in bytes (section 4.2).
-    fn w_cubic(&self, t: Duration) -> u64 {
-        let t = u64::try_from(t.as_millis()).unwrap_or(u64::MAX);
-        let k = u64::from(self.window.k);
-        let offset = t.abs_diff(k).min(MAX_OFFSET_MS);
-        // C * offset^3 segments; at most 10^12 * 2^16 * 4 before the last division.
-        let distance = offset * offset * offset / 1_000_000 * u64::from(self.mss) * 4 / 10_000;
-        let w_max = u64::from(self.window.w_max);
-        if t < k { w_max.saturating_sub(distance) } else { w_max.saturating_add(distance) }
+    /// `W_cubic` in segments, a smallest round trip after `t` (section 4.2).
+    fn target(&self, t: Duration) -> u64 {
+        let t = t + Duration::from_micros(self.delay_min.into());
+        let t = u64::try_from(t.as_millis()).unwrap_or(u64::MAX).min(1 << 30) * 1024 / 1000;
+        // No further than the curve can be computed: 2^19 / 1024 s from its flat point.
+        let offset = t.abs_diff(u64::from(self.k)).min(1 << 19) as u128;
+        let delta = (u128::from(SCALE) * offset * offset * offset) >> 40;
+        let (delta, origin) = (delta as u64, u64::from(self.origin));
+        if t < u64::from(self.k) { origin.saturating_sub(delta) } else { origin.saturating_add(delta) }
     }
 
-    /// Grows the estimate of Reno's window (section 4.3, equation 4).
-    fn grow_estimate(&mut self, acked: u32) {
-        let w = &mut self.window;
-        // alpha = 3 (1 - 0.7) / (1 + 0.7) = 9/17, and 1 once the old window is reached.
-        let alpha = if w.w_est >= w.cwnd_prior { 17 } else { 9 };
-        let divisor = u64::from(w.cwnd) * 17;
-        let owed = self.w_est_rest + u64::from(self.mss) * u64::from(acked) * alpha;
-        let grown = u32::try_from(owed / divisor).unwrap_or(MAX_CWND);
-        w.w_est = w.w_est.saturating_add(grown).min(MAX_CWND);
-        self.w_est_rest = owed % divisor;
-    }
-
-    fn congestion_avoidance(&mut self, ack: &AckSample, acked: u32) {
-        let epoch = self.epoch(ack.now);
-        let t = ack.now - epoch;
-        self.grow_estimate(acked);
-        let cwnd = u64::from(self.window.cwnd);
-        if self.w_cubic(t) < u64::from(self.window.w_est) {
-            self.window.cwnd = self.window.cwnd.max(self.window.w_est);
+    /// Finds how fast the window grows now.
+    fn ask(&mut self, now: Instant, acked: u32) {
+        let cwnd = self.window.cwnd;
+        self.reno_acked = self.reno_acked.saturating_add(acked);
+        if self.asked_for == cwnd && now - self.asked_at <= STALE {
             return;
         }
-        let rtt = ack.srtt.or(ack.rtt).unwrap_or_default();
-        let target = self.w_cubic(t + rtt).clamp(cwnd, cwnd + cwnd / 2);
-        let owed = u64::from(self.cwnd_rest) + (target - cwnd) * u64::from(acked);
-        let grown = (owed / cwnd).min(target - cwnd);
-        self.cwnd_rest = (owed % cwnd) as u32;
-        self.window.cwnd = u32::try_from(cwnd + grown).unwrap_or(MAX_CWND).min(MAX_CWND);
+        if self.epoch.is_none() || now.as_millis() != self.asked_at.as_millis() {
+            (self.asked_for, self.asked_at) = (cwnd, now);
+            let epoch = self.epoch(now, acked);
+            let target = u32::try_from(self.target(now - epoch)).unwrap_or(u32::MAX);
+            self.every = match target.checked_sub(cwnd) {
+                None | Some(0) => cwnd.saturating_mul(100),
+                Some(distance) => cwnd / distance,
+            };
+            if self.last_max == 0 {
+                self.every = self.every.min(MOST_AT_FIRST);
+            }
+        }
+        self.follow_reno(cwnd);
+        self.every = self.every.max(2);
     }
 
-    /// Leaves `idle` out of the age of the epoch (section 4.2: `t` holds no unused time).
-    fn skip_time(&mut self, idle: Duration) {
-        if let Some(epoch) = self.window.epoch.as_mut() {
-            *epoch += idle;
+    /// No slower than Reno with CUBIC's decrease factor would be (section 4.3).
+    fn follow_reno(&mut self, cwnd: u32) {
+        let step = u32::try_from(u64::from(cwnd) * FRIENDLINESS / 8).unwrap_or(u32::MAX).max(1);
+        // As many whole steps as are strictly below.
+        let steps = self.reno_acked.saturating_sub(1) / step;
+        self.reno_acked -= steps * step;
+        self.reno_cwnd = self.reno_cwnd.saturating_add(steps);
+        if let Some(ahead @ 1..) = self.reno_cwnd.checked_sub(cwnd) {
+            self.every = self.every.min(cwnd / ahead);
         }
     }
 
-    /// An acknowledgement while the window was not the limit: it grows nothing.
-    #[inline]
-    pub(super) fn window_unused(&mut self, now: Instant, in_recovery: bool) {
-        if !in_recovery && self.window.epoch.is_some() {
-            self.skip_time(now - self.last_ack);
+    fn note_round_trip(&mut self, now: Instant, rtt: Duration) {
+        if self.epoch.is_some_and(|epoch| now - epoch < SETTLING) {
+            return;
         }
-        self.last_ack = now;
+        let micros = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1);
+        if self.delay_min == 0 || micros < self.delay_min {
+            self.delay_min = micros;
+        }
     }
+}
 
-    fn new_epoch(&mut self) {
-        self.window.epoch = None;
+impl Default for Cubic {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -155,79 +156,59 @@ impl CongestionControl for Cubic {
     }
 
     fn on_ack(&mut self, ack: &AckSample) {
-        if !ack.is_cwnd_limited {
-            return self.window_unused(ack.now, ack.in_recovery);
+        if let Some(rtt) = ack.rtt {
+            self.note_round_trip(ack.now, rtt);
         }
-        self.last_ack = ack.now;
-        if ack.in_recovery {
+        if !ack.may_grow || !ack.is_cwnd_limited {
             return;
         }
-        let Window { cwnd, ssthresh, .. } = self.window;
         let mut left = ack.acked;
-        if cwnd < ssthresh {
-            left = slow_start(&mut self.window.cwnd, ssthresh, left);
+        if self.window.in_slow_start() {
+            left = self.window.slow_start(left);
         }
-        if left > 0 && self.window.cwnd >= ssthresh.min(MAX_CWND) {
-            self.congestion_avoidance(ack, left);
+        if left > 0 {
+            self.ask(ack.now, left);
+            self.window.avoid(self.every, left);
         }
     }
 
     fn on_congestion(&mut self, event: CongestionEvent, context: &CongestionContext) {
-        let reduced = (u64::from(context.in_flight) * 7 / 10).min(u64::from(MAX_CWND)) as u32;
+        let cwnd = self.window.cwnd;
         if !context.repeated {
-            self.before = Some(self.window);
-            let w = &mut self.window;
-            w.cwnd_prior = w.cwnd;
-            // Fast convergence (section 4.7): (1 + 0.7) / 2 = 17/20.
-            w.w_max = if w.cwnd < w.w_max { (u64::from(w.cwnd) * 17 / 20) as u32 } else { w.cwnd };
-            w.ssthresh = reduced.max(self.mss.saturating_mul(2));
+            self.epoch = None;
+            // Fast convergence (section 4.7): (1 + beta) / 2.
+            let shrinks = cwnd < self.last_max;
+            self.last_max = if shrinks { (u64::from(cwnd) * (1024 + BETA) / 2048) as u32 } else { cwnd };
+            self.window.ssthresh = ((u64::from(cwnd) * BETA / 1024) as u32).max(2);
         }
-        self.new_epoch();
-        let w = &mut self.window;
-        w.cwnd = match event {
-            CongestionEvent::Timeout => {
-                // The first epoch after a timeout starts flat at its own window (section 4.8).
-                w.w_max = 0;
-                self.mss
-            }
-            CongestionEvent::FastRetransmit => w.ssthresh.min(MAX_CWND),
-            CongestionEvent::Ecn => reduced.max(self.mss),
-        };
-    }
-
-    fn on_recovery_exit(&mut self, _now: Instant) {
-        self.window.cwnd = self.window.cwnd.min(self.window.ssthresh);
-        self.new_epoch();
-    }
-
-    fn on_undo(&mut self, _now: Instant) {
-        if let Some(before) = self.before.take()
-            && self.window.cwnd < self.window.cwnd_prior
-        {
-            self.window = before;
-            (self.cwnd_rest, self.w_est_rest) = (0, 0);
+        self.window.acked = 0;
+        if event == CongestionEvent::Timeout {
+            let Window { cwnd, ssthresh, acked } = self.window;
+            *self = Cubic { window: Window { cwnd, ssthresh, acked }, ..Cubic::new() };
         }
     }
 
-    fn on_idle_restart(&mut self, now: Instant, idle: Duration, rto: Duration) {
-        let w = &mut self.window;
-        w.ssthresh = ssthresh_after_idle(w.cwnd, w.ssthresh);
-        w.cwnd = window_after_idle(w.cwnd, self.mss, idle, rto);
-        (self.cwnd_rest, self.w_est_rest) = (0, 0);
-        self.skip_time(now - self.last_ack);
-        self.last_ack = now;
+    fn on_undo(&mut self, cwnd: u32, ssthresh: u32) {
+        self.window.undo(cwnd, ssthresh);
     }
 
-    fn on_mss_change(&mut self, mss: u32) {
-        let mss = mss.clamp(1, MAX_MSS);
-        self.window.cwnd = window_after_mss_change(self.window.cwnd, self.mss, mss);
-        self.mss = mss;
-        // The curve counts segments: a new one starts at the next ACK.
-        self.new_epoch();
+    /// Leaves idle time out of the age of the epoch (section 4.2: `t` holds no unused time).
+    fn on_tx_start(&mut self, now: Instant, idle: Duration) {
+        if let Some(epoch) = self.epoch.as_mut() {
+            *epoch = (*epoch + idle).min(now);
+        }
+    }
+
+    fn on_idle_restart(&mut self, idle: Duration, rto: Duration) {
+        self.window.restart(idle, rto);
+    }
+
+    fn on_unused_window(&mut self, cwnd: u32) {
+        self.window.unused(cwnd);
     }
 
     fn set_cwnd(&mut self, cwnd: u32) {
-        self.window.cwnd = cwnd.clamp(1, MAX_CWND);
+        self.window.set(cwnd);
     }
 
     fn cwnd(&self) -> u32 {
@@ -238,31 +219,28 @@ impl CongestionControl for Cubic {
         self.window.ssthresh
     }
 
-    fn pacing_rate(&self) -> Option<u64> {
-        None
-    }
-
     fn clone_box(&self) -> Box<dyn CongestionControl> {
         Box::new(self.clone())
     }
 
     fn fingerprint(&self, now: Instant, mut state: &mut dyn Hasher) {
-        let Cubic { mss, cwnd_rest, w_est_rest, last_ack, window, before } = self;
-        (mss, cwnd_rest, w_est_rest, now - *last_ack).hash(&mut state);
-        window.fingerprint(now, state);
-        before.is_some().hash(&mut state);
-        if let Some(before) = before {
-            before.fingerprint(now, state);
-        }
-    }
-}
-
-impl Window {
-    fn fingerprint(&self, now: Instant, mut state: &mut dyn Hasher) {
-        let Window { cwnd, ssthresh, cwnd_prior, w_max, k, w_est, epoch } = self;
-        (cwnd, ssthresh, cwnd_prior, w_max, k, w_est).hash(&mut state);
-        // An idle period may have moved the epoch past `now`: then only how far counts.
-        epoch.map(|epoch| (now - epoch, epoch - now)).hash(&mut state);
+        let Cubic {
+            window,
+            every,
+            last_max,
+            asked_for,
+            asked_at,
+            origin,
+            k,
+            delay_min,
+            epoch,
+            reno_acked,
+            reno_cwnd,
+        } = self;
+        (window, every, last_max, asked_for, origin, k).hash(&mut state);
+        (delay_min, reno_acked, reno_cwnd).hash(&mut state);
+        (now - *asked_at).min(2 * STALE).hash(&mut state);
+        epoch.map(|epoch| now - epoch).hash(&mut state);
     }
 }
 

@@ -1,9 +1,6 @@
 //! NewReno: RFC 5681 with RFC 6582; Linux `tcp_cong.c` (`reno`).
 
-use super::{
-    AckSample, CongestionContext, CongestionControl, CongestionEvent, MAX_CWND, MAX_MSS, initial_window,
-    slow_start, ssthresh_after_idle, window_after_idle, window_after_mss_change,
-};
+use super::{AckSample, CongestionContext, CongestionControl, CongestionEvent, Window};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use core::hash::{Hash, Hasher};
@@ -12,30 +9,20 @@ use core::time::Duration;
 /// Additive increase of a segment a round trip, halving on loss.
 #[derive(Clone, Debug, Hash)]
 pub struct NewReno {
-    mss: u32,
-    cwnd: u32,
-    ssthresh: u32,
-    /// Bytes acknowledged in congestion avoidance since the window last grew.
-    acked: u32,
-    /// Window and threshold before the last event, for an undo.
-    before: Option<(u32, u32)>,
+    window: Window,
 }
 
 impl NewReno {
-    /// A controller in slow start with the initial window for segments of `mss` bytes.
+    /// A controller in slow start with the initial window.
     #[must_use]
-    pub fn new(mss: u32) -> Self {
-        let mss = mss.clamp(1, MAX_MSS);
-        NewReno { mss, cwnd: initial_window(mss), ssthresh: u32::MAX, acked: 0, before: None }
+    pub const fn new() -> Self {
+        NewReno { window: Window::new() }
     }
+}
 
-    /// A segment for each window that was acknowledged (RFC 5681 section 3.1, the variant by bytes).
-    fn congestion_avoidance(&mut self, acked: u32) {
-        self.acked = self.acked.saturating_add(acked);
-        while self.acked >= self.cwnd {
-            self.acked -= self.cwnd;
-            self.cwnd = self.cwnd.saturating_add(self.mss).min(MAX_CWND);
-        }
+impl Default for NewReno {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -45,72 +32,46 @@ impl CongestionControl for NewReno {
     }
 
     fn on_ack(&mut self, ack: &AckSample) {
-        if ack.in_recovery || !ack.is_cwnd_limited {
+        if !ack.may_grow || !ack.is_cwnd_limited {
             return;
         }
-        let left = if self.cwnd < self.ssthresh {
-            slow_start(&mut self.cwnd, self.ssthresh, ack.acked)
-        } else {
-            ack.acked
-        };
-        if self.cwnd >= self.ssthresh {
-            self.congestion_avoidance(left);
+        let w = &mut self.window;
+        let left = if w.in_slow_start() { w.slow_start(ack.acked) } else { ack.acked };
+        if left > 0 {
+            // A segment for each window that was acknowledged (RFC 5681 section 3.1).
+            w.avoid(w.cwnd, left);
         }
     }
 
-    fn on_congestion(&mut self, event: CongestionEvent, context: &CongestionContext) {
-        let reduced = (context.in_flight / 2).min(MAX_CWND);
+    fn on_congestion(&mut self, _event: CongestionEvent, context: &CongestionContext) {
         if !context.repeated {
-            self.before = Some((self.cwnd, self.ssthresh));
-            self.ssthresh = reduced.max(self.mss.saturating_mul(2));
+            self.window.ssthresh = (self.window.cwnd >> 1).max(2);
         }
-        self.acked = 0;
-        self.cwnd = match event {
-            CongestionEvent::Timeout => self.mss,
-            CongestionEvent::FastRetransmit => self.ssthresh.min(MAX_CWND),
-            // Marks reduce the window down to one segment (RFC 3168 section 6.1.2).
-            CongestionEvent::Ecn => reduced.max(self.mss),
-        };
+        self.window.acked = 0;
     }
 
-    fn on_recovery_exit(&mut self, _now: Instant) {
-        self.cwnd = self.cwnd.min(self.ssthresh);
-        self.acked = 0;
+    fn on_undo(&mut self, cwnd: u32, ssthresh: u32) {
+        self.window.undo(cwnd, ssthresh);
     }
 
-    fn on_undo(&mut self, _now: Instant) {
-        if let Some((cwnd, ssthresh)) = self.before.take() {
-            self.cwnd = self.cwnd.max(cwnd);
-            self.ssthresh = self.ssthresh.max(ssthresh);
-        }
+    fn on_idle_restart(&mut self, idle: Duration, rto: Duration) {
+        self.window.restart(idle, rto);
     }
 
-    fn on_idle_restart(&mut self, _now: Instant, idle: Duration, rto: Duration) {
-        self.ssthresh = ssthresh_after_idle(self.cwnd, self.ssthresh);
-        self.cwnd = window_after_idle(self.cwnd, self.mss, idle, rto);
-        self.acked = 0;
-    }
-
-    fn on_mss_change(&mut self, mss: u32) {
-        let mss = mss.clamp(1, MAX_MSS);
-        self.cwnd = window_after_mss_change(self.cwnd, self.mss, mss);
-        self.mss = mss;
+    fn on_unused_window(&mut self, cwnd: u32) {
+        self.window.unused(cwnd);
     }
 
     fn set_cwnd(&mut self, cwnd: u32) {
-        self.cwnd = cwnd.clamp(1, MAX_CWND);
+        self.window.set(cwnd);
     }
 
     fn cwnd(&self) -> u32 {
-        self.cwnd
+        self.window.cwnd
     }
 
     fn ssthresh(&self) -> u32 {
-        self.ssthresh
-    }
-
-    fn pacing_rate(&self) -> Option<u64> {
-        None
+        self.window.ssthresh
     }
 
     fn clone_box(&self) -> Box<dyn CongestionControl> {

@@ -21,7 +21,7 @@ impl Flow {
     fn round(&mut self, rtt: Duration) {
         self.now += rtt;
         self.una += 1000;
-        self.rtt.sample(rtt, self.now, self.una, self.una + 999);
+        self.rtt.sample(rtt, Some(rtt), self.now, (self.una, self.una + 999));
     }
 }
 
@@ -75,7 +75,7 @@ fn the_variance_term_falls_once_a_round_trip_not_with_each_sample() {
     let before = flow.rtt.rto();
     // Samples within one round trip: `una` does not pass the end of the round.
     for _ in 0..50 {
-        flow.rtt.sample(ms(400), flow.now, flow.una + 1, flow.una + 5000);
+        flow.rtt.sample(ms(400), Some(ms(400)), flow.now, (flow.una + 1, flow.una + 5000));
     }
     assert_eq!(flow.rtt.rto(), before);
     flow.round(ms(400));

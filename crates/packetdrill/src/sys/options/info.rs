@@ -101,7 +101,6 @@ fn in_flight(out: &mut Layout, info: &TcpInfo) {
 }
 
 fn timing(out: &mut Layout, info: &TcpInfo) {
-    let mss = u32::from(info.segment_payload).max(1);
     out.word(8, micros(info.rto));
     out.word(12, micros(info.ack_timeout));
     out.word(16, info.segment_payload.into());
@@ -113,9 +112,9 @@ fn timing(out: &mut Layout, info: &TcpInfo) {
     out.word(64, info.receive_threshold);
     out.word(68, micros(info.srtt));
     out.word(72, micros(info.rttvar));
-    let threshold = if info.ssthresh == u32::MAX { NO_THRESHOLD } else { info.ssthresh / mss };
+    let threshold = if info.ssthresh == u32::MAX { NO_THRESHOLD } else { info.ssthresh };
     out.word(76, threshold);
-    out.word(80, (info.cwnd / u32::from(info.mss).max(1)).max(1));
+    out.word(80, info.cwnd);
     out.word(84, info.advertised_mss.into());
     out.word(88, info.reordering);
     out.word(96, info.receive_space);
@@ -140,6 +139,8 @@ fn totals(out: &mut Layout, info: &TcpInfo) {
     out.word(192, info.delivered);
     out.long(200, info.bytes_sent);
     out.long(208, info.bytes_retransmitted);
+    out.word(216, info.dsack_dups);
+    out.word(220, info.reordering_seen);
     out.word(224, info.out_of_order_packets);
     out.word(228, info.send_window);
     out.word(232, info.recv_window);

@@ -1,0 +1,117 @@
+//! Tail-loss probes (RFC 8985 7; Linux `tcp_send_loss_probe`, `tcp_process_tlp_ack`), and which of the timers of what is in
+//! flight runs.
+
+use super::ack::{Ack, Told};
+use super::rack::TIMER_SLACK;
+use super::scoreboard::{CaState, Probe};
+use super::segment::Seg;
+use super::tcb::{Is, Tcb};
+use super::timers::{Pending, Timer};
+use crate::ctx::Ctx;
+use core::time::Duration;
+
+/// The probe's timeout as long as there is no round-trip sample (Linux `TCP_TIMEOUT_INIT`).
+const PROBE_TIMEOUT_UNMEASURED: Duration = Duration::from_secs(1);
+
+impl Tcb {
+    /// Something was acknowledged: the probe's timer, else the retransmission timer, starts anew (Linux
+    /// `tcp_set_xmit_timer`).
+    pub(crate) fn set_xmit_timer(&mut self, cx: &mut Ctx) {
+        if !self.schedule_loss_probe(cx, true) {
+            self.rearm_rto(cx);
+        }
+    }
+
+    /// The retransmission timer runs from now; where another timer had taken its place, from when the oldest segment left
+    /// (Linux `tcp_rearm_rto`).
+    pub(crate) fn rearm_rto(&mut self, cx: &mut Ctx) {
+        let Some(oldest) = self.rtx.front().map(|sent| sent.at) else {
+            self.timers.clear(Timer::Retransmit);
+            self.pending = Pending::Retransmission;
+            return;
+        };
+        if self.pending == Pending::Retransmission {
+            return self.arm_rto(cx);
+        }
+        self.pending = Pending::Retransmission;
+        let at = (oldest + self.backed_off_rto(cx)).max(cx.now + Duration::from_micros(1));
+        self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, at);
+    }
+
+    /// Arms the probe's timer, if a probe would be of use: two round trips, and longer where one segment is in flight whose
+    /// ACK may be delayed; never later than the RTO (RFC 8985 7.2; Linux `tcp_schedule_loss_probe`).
+    pub(crate) fn schedule_loss_probe(&mut self, cx: &mut Ctx, from_now: bool) -> bool {
+        let calm = matches!(self.ca_state, CaState::Open | CaState::Cwr);
+        let Some(oldest) = self.rtx.front().map(|sent| sent.at) else { return false };
+        if !cx.cfg.tcp.tail_loss_probes || !calm || !self.is(Is::SACK) || self.handshake_unacked() {
+            return false;
+        }
+        let mut timeout = match self.rtt.srtt_micros() {
+            0 => PROBE_TIMEOUT_UNMEASURED,
+            srtt => {
+                let more = if self.packets_out == 1 { cx.cfg.tcp.rto_min } else { TIMER_SLACK };
+                Duration::from_micros(2 * u64::from(srtt)) + more
+            }
+        };
+        let rto = self.backed_off_rto(cx);
+        let rto_left = if from_now { rto } else { (oldest + rto) - cx.now };
+        if !rto_left.is_zero() {
+            timeout = timeout.min(rto_left);
+        }
+        self.pending = Pending::LossProbe;
+        self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, cx.now + timeout);
+        true
+    }
+
+    /// New data if there is any that the peer's window takes, else the last segment again; one probe at a time.
+    pub(crate) fn on_loss_probe_timer(&mut self, cx: &mut Ctx) {
+        let mss = self.effective_mss();
+        let next = self.unsent_in_buffer().0.min(mss).max(1);
+        let fits = self.has_unsent() && !(self.snd_nxt + next).after(self.window_end());
+        let board = self.board();
+        if board.tlp_end.is_none() {
+            board.tlp_retrans = false;
+            board.probe = if fits { Probe::New } else { Probe::Last };
+            cx.want_output(self);
+        }
+        self.rearm_rto(cx);
+    }
+
+    /// The probe has left.
+    pub(crate) fn probe_sent(&mut self, cx: &mut Ctx, repeated: bool) {
+        let end = self.snd_nxt;
+        let board = self.board();
+        board.probe = Probe::None;
+        board.tlp_end = Some(end);
+        board.tlp_retrans = repeated;
+        cx.counters.loss_probes += 1;
+        if self.is(Is::SENT_NEW) {
+            // No probe follows a probe.
+            self.is.remove(Is::SENT_NEW);
+            let limited = self.quota() == 0;
+            self.validate_window(cx, limited);
+        }
+        self.pending = Pending::Retransmission;
+        self.rearm_rto(cx);
+    }
+
+    /// What an acknowledgement says of the probe. If the probe itself repaired a loss, the window is reduced all the same
+    /// (RFC 8985 7.4; Linux `tcp_process_tlp_ack`).
+    pub(crate) fn process_tlp_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>, ack: &Ack) {
+        let Some(board) = self.loss.as_deref_mut() else { return };
+        let Some(end) = board.tlp_end.filter(|end| !seg.ack.before(*end)) else { return };
+        let needless = ack.told.contains(Told::DSACK_TLP);
+        let pure = !ack.told.intersects(Told::ADVANCED | Told::NOT_DUP | Told::SACKED);
+        if !board.tlp_retrans || needless {
+            board.tlp_end = None;
+        } else if seg.ack.after(end) {
+            self.init_reduction(cx);
+            self.set_ca_state(CaState::Cwr);
+            self.end_reduction(cx);
+            self.try_keep_open();
+            cx.counters.loss_probe_recoveries += 1;
+        } else if pure {
+            board.tlp_end = None;
+        }
+    }
+}
