@@ -201,11 +201,15 @@ impl Tcb {
         marks.urgent.map(|seq| (seq - *snd_una).max(0)).hash(h);
         for sent in rtx.iter() {
             (sent.start - *snd_una, sent.end - *snd_una, sent.flags.bits()).hash(h);
-            (sent.segs, loss.is_some().then(|| stats.delivered.wrapping_sub(sent.delivered))).hash(h);
+            let delivered = (stats.delivered.wrapping_sub(sent.delivered), sent.delivered == 0);
+            (sent.segs, loss.is_some().then_some(delivered)).hash(h);
             age(now, sent.at, h);
         }
         (packets_out, rack_rtt, max_packets_out, cwnd_used, pending).hash(h);
         (now.as_millis() as u32).wrapping_sub(*cwnd_used_at).min(OLD.as_millis() as u32).hash(h);
+        // Reports of duplicates are believed up to the number of retransmissions; so many at once do not come.
+        let reported = loss.as_ref().map_or(0, |board| board.dsack_dups);
+        stats.retransmissions.saturating_sub(reported).min(16).hash(h);
         if let Some(board) = loss {
             board.fingerprint((*snd_una, stats.delivered), now, h);
         }
