@@ -2,7 +2,7 @@
 //! records there are.
 
 mod common;
-use common::schedule::{cases, setups, step, take};
+use common::schedule::{Step, cases, setups, step, take};
 use common::*;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -106,7 +106,12 @@ proptest! {
         // P8, P12: the records that are there are those whose transitions have not ended.
         let mut rig = start.rig(setup);
         for step in &steps {
+            let known = rig.transitions.len();
             take(&mut rig, step);
+            // What came is asked, too, not only the cause that is told.
+            let reset = matches!(step, Step::Segment(flags, ..) if flags.contains("RST"));
+            let waits = rig.transitions.iter().skip(known).any(|event| event.transition.to == State::TimeWait);
+            prop_assert!(!(reset && waits), "TIME_WAIT by {:?}", step);
         }
         rig.pump();
         let mut states: BTreeMap<_, State> = BTreeMap::new();
