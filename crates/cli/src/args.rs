@@ -295,7 +295,7 @@ pub struct Run {
     #[arg(long, value_name = "P", value_parser = faults::share, default_value = "0")]
     pub corrupt: f64,
     /// For the dice of faults and of the bad network: the same seed and order of packets, the same dice
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = seed)]
     pub seed: u64,
     /// Bounds on what lastack holds
     #[command(flatten)]
@@ -303,6 +303,10 @@ pub struct Run {
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub command: Vec<OsString>,
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "it takes a number from 0 on".to_owned())
 }
 
 pub(crate) fn mtu(text: &str) -> Result<u16, String> {
@@ -435,7 +439,9 @@ fn one_line(error: &clap::Error, verb: Option<&str>) -> String {
             format!("there is no scenario '{value}'; there are {valid}, w1 to w16 and tc1 to tc4")
         }
         ErrorKind::InvalidValue => format!("'{value}' is not valid for {argument}; it takes {valid}"),
-        ErrorKind::MissingRequiredArgument if verb == Some("run") => "no program given".to_owned(),
+        ErrorKind::MissingRequiredArgument if verb == Some("run") && argument.contains("PROGRAM") => {
+            "no program given".to_owned()
+        }
         ErrorKind::MissingRequiredArgument if verb == Some("script") => "no script given".to_owned(),
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
         ErrorKind::InvalidSubcommand => {

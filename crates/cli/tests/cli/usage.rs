@@ -51,6 +51,16 @@ fn bad_usage_of_run_is_status_125_as_env_and_chroot_do() {
         &["'80'", "[ADDR:]PORT:PORT[/tcp|udp]", "8080:80"],
     );
     rejected(&["run", "--summary=xml", "--", "true"], 125, &["'xml'", "text, json"]);
+    rejected(&["run", "--strict-faults", "--", "true"], 125, &["--fault <RULE> is missing"]);
+    rejected(&["run", "--seed", "x", "--", "true"], 125, &["'x'", "it takes a number"]);
+    rejected(&["run", "--max-connections", "0", "--", "true"], 125, &["'0'", "from 1 on"]);
+    rejected(&["run", "--max-memory", "lots", "--", "true"], 125, &["'lots' is no size", "64KiB"]);
+    rejected(&["run", "--udp-idle", "5", "--", "true"], 125, &["'5' is no time", "2s"]);
+    rejected(
+        &["run", "--fault", "direction=up: reset", "--", "true"],
+        125,
+        &["'up' is no direction", "the form is WHICH: VERB"],
+    );
 }
 
 #[test]
