@@ -1,13 +1,16 @@
-//! Benchmarks of lastack with smoltcp beside it, in one process, on one thread and over the same in-memory link.
+//! Benchmarks of lastack with smoltcp beside it, in one process, on one thread and over the same in-memory link; and of its
+//! gateway beside slirp4netns and pasta.
 //!
 //! * [`workload`]: the cases and how much work a run does;
 //! * [`lastack_peer`], [`smoltcp_peer`]: the two stacks doing it;
 //! * [`summary`]: interleaved timed runs, rates and ratios;
+//! * [`gateway`]: `lastack run`, slirp4netns and pasta under the same loads, in network namespaces;
 //! * [`callgrind`]: the same work counted in instructions;
 //! * [`memory`]: bytes per idle connection and per TIME_WAIT record, through the counting [`alloc`]ator.
 
 pub mod alloc;
 pub mod callgrind;
+pub mod gateway;
 pub mod lastack_peer;
 pub mod link;
 pub mod memory;

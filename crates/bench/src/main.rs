@@ -3,6 +3,8 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use lastack_bench::alloc::Counting;
 use lastack_bench::callgrind::{self, Instructions};
+use lastack_bench::gateway::load::Load;
+use lastack_bench::gateway::{self, Tool, place};
 use lastack_bench::memory::{self, Figure};
 use lastack_bench::summary::{self, Outcome};
 use lastack_bench::workload::{Case, Peer};
@@ -15,7 +17,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting::new();
 
-/// Benchmarks of lastack with smoltcp beside it, in memory and on one thread.
+/// Benchmarks of lastack with smoltcp beside it, in memory and on one thread, and of its gateway beside others.
 #[derive(Parser)]
 #[command(version, about)]
 struct Arguments {
@@ -41,6 +43,21 @@ enum What {
     All(All),
     /// Instructions per segment and per connection, under valgrind.
     Callgrind(Callgrind),
+    /// `lastack run` beside slirp4netns and pasta: throughput, new connections and round trips of a program. Needs root.
+    Gateway(Gateway),
+    /// The server's side of `gateway`.
+    #[command(hide = true)]
+    GatewayServer,
+    /// The program's side of `gateway`.
+    #[command(hide = true)]
+    GatewayLoad {
+        /// The server.
+        server: String,
+        /// The load.
+        load: String,
+        /// How long.
+        seconds: f64,
+    },
     /// One case's work with collection turned on around it; `callgrind` runs this under valgrind.
     #[command(hide = true)]
     Count {
@@ -91,6 +108,51 @@ struct Callgrind {
     keep: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+struct Gateway {
+    /// Loads, as up1, up8, down1, down8, churn, latency; all if none is given.
+    loads: Vec<String>,
+    /// Rounds: every tool once.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Seconds of a run.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Only this MTU.
+    #[arg(long)]
+    mtu: Option<u16>,
+    /// Only these tools; may be repeated.
+    #[arg(long)]
+    tool: Vec<Tool>,
+    /// The command; by default the one beside this program, or of the release build.
+    #[arg(long, value_name = "PATH")]
+    lastack: Option<PathBuf>,
+}
+
+impl Gateway {
+    fn lastack(&self) -> Result<PathBuf, Box<dyn Error>> {
+        if let Some(path) = &self.lastack {
+            return Ok(path.clone());
+        }
+        let this = std::env::current_exe()?;
+        let folder = this.parent().ok_or("this program is nowhere")?;
+        let beside = folder.join("lastack");
+        Ok(if beside.exists() { beside } else { folder.join("../release/lastack") })
+    }
+
+    fn measure(&self) -> Result<Vec<gateway::Outcome>, Box<dyn Error>> {
+        let wanted = self.loads.iter().map(|word| Load::parse(word)).collect::<Result<Vec<_>, _>>()?;
+        let cases: Vec<_> = gateway::cases()
+            .into_iter()
+            .filter(|(load, mtu)| {
+                (wanted.is_empty() || wanted.contains(load)) && self.mtu.is_none_or(|only| only == *mtu)
+            })
+            .collect();
+        let tools = if self.tool.is_empty() { &Tool::ALL[..] } else { &self.tool };
+        gateway::measure(&self.lastack()?, tools, &cases, usize::from(self.runs), self.seconds)
+    }
+}
+
 /// All that a run found out.
 #[derive(Default, Serialize)]
 struct Report {
@@ -98,6 +160,8 @@ struct Report {
     timing: Vec<Outcome>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     memory: Vec<Figure>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gateway: Vec<gateway::Outcome>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     instructions: Vec<Instructions>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -157,6 +221,9 @@ impl Report {
         if !self.instructions.is_empty() {
             tables.push(callgrind::table(&self.instructions));
         }
+        if !self.gateway.is_empty() {
+            tables.push(gateway::table(&self.gateway));
+        }
         tables.extend(self.hot.iter().cloned());
         print!("{}", tables.join("\n"));
         Ok(())
@@ -187,6 +254,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             report.memory(&all.memory)?;
         }
         What::Callgrind(arguments) => report.callgrind(arguments)?,
+        What::Gateway(arguments) => report.gateway = arguments.measure()?,
+        What::GatewayServer => return Ok(place::server()?),
+        What::GatewayLoad { server, load, seconds } => return place::client(server, load, *seconds),
         What::Count { case, peer } => {
             println!("{}", serde_json::to_string(&callgrind::count(*case, *peer))?);
             return Ok(());
