@@ -35,9 +35,9 @@ impl fmt::Debug for Notes {
     }
 }
 
-/// How long a connection may wait for the answer to who opened it. While it waits, so does its program, which cannot end
-/// meanwhile.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// How long a connection may wait for the answer to who opened it, which usually takes a few milliseconds. While it waits, so
+/// does its program, which does not end meanwhile.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Where the answer will be to who opened something; nowhere if nobody asked.
 #[derive(Clone, Debug, Default)]

@@ -116,7 +116,7 @@ fn trace_and_capture_tell_who_opened_a_connection_and_how_it_ended() {
         });
         let file = temp_file("seeing.pcapng");
         let text = format!(
-            "import socket\ns = socket.create_connection(('10.0.2.2', {})); s.sendall(b'q')\nwhile s.recv(9): pass",
+            "import socket, time\ns = socket.create_connection(('10.0.2.2', {})); time.sleep(0.5); s.sendall(b'q')\nwhile s.recv(9): pass",
             address.port()
         );
         let path = file.to_str().unwrap();

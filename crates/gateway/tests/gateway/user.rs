@@ -85,7 +85,10 @@ fn ordinary_user_has_the_whole_network() {
 fn ordinary_user_is_told_who_opened_a_connection() {
     as_user(|binary| {
         let (address, thread) = server("127.0.0.1", crate::lab::read_all);
-        let text = format!("import socket\nsocket.create_connection(('10.0.2.2', {}))", address.port());
+        let text = format!(
+            "import socket, time\ns = socket.create_connection(('10.0.2.2', {})); time.sleep(0.5)",
+            address.port()
+        );
         let output = binary.command(&["--summary"]).args(["python3", "-S", "-c", &text]).output().unwrap();
         thread.join().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
