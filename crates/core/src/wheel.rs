@@ -130,7 +130,7 @@ impl Wheel {
             }
             None => {
                 if self.nodes.len() == self.nodes.capacity() {
-                    // Grows by an eighth, so that a hundred thousand TIME_WAIT records waste little.
+                    // Grows by an eighth, so that a hundred thousand connections waste little.
                     self.nodes.reserve_exact(self.nodes.len() / 8 + 4);
                 }
                 self.nodes.push(node);

@@ -21,13 +21,13 @@ pub(super) enum Destination {
     Foreign,
 }
 
-/// The configured addresses, sorted for the look at each packet.
+/// The configured addresses as numbers, sorted for the look at each packet.
 #[derive(Clone, Debug)]
 pub(super) struct Own {
-    v4: Vec<Ipv4Addr>,
-    v6: Vec<Ipv6Addr>,
+    v4: Vec<u32>,
+    v6: Vec<u128>,
     /// Broadcast addresses of the connected networks.
-    broadcast: Vec<Ipv4Addr>,
+    broadcast: Vec<u32>,
     /// [`Config::any_address`].
     any: bool,
 }
@@ -37,10 +37,10 @@ impl Own {
         let mut own = Self { v4: Vec::new(), v6: Vec::new(), broadcast: Vec::new(), any: cfg.any_address };
         for cidr in &cfg.addresses {
             match cidr.addr() {
-                IpAddr::V4(addr) => own.v4.push(addr),
-                IpAddr::V6(addr) => own.v6.push(addr),
+                IpAddr::V4(addr) => own.v4.push(addr.to_bits()),
+                IpAddr::V6(addr) => own.v6.push(addr.to_bits()),
             }
-            own.broadcast.extend(cidr.broadcast());
+            own.broadcast.extend(cidr.broadcast().map(Ipv4Addr::to_bits));
         }
         own.v4.sort_unstable();
         own.v6.sort_unstable();
@@ -52,13 +52,13 @@ impl Own {
     /// Whether `addr` is one of the configured addresses.
     pub(super) fn contains(&self, addr: IpAddr) -> bool {
         match addr {
-            IpAddr::V4(addr) => self.v4.binary_search(&addr).is_ok(),
-            IpAddr::V6(addr) => self.v6.binary_search(&addr).is_ok(),
+            IpAddr::V4(addr) => self.v4.binary_search(&addr.to_bits()).is_ok(),
+            IpAddr::V6(addr) => self.v6.binary_search(&addr.to_bits()).is_ok(),
         }
     }
 
     fn is_broadcast(&self, addr: Ipv4Addr) -> bool {
-        addr == Ipv4Addr::BROADCAST || self.broadcast.binary_search(&addr).is_ok()
+        addr == Ipv4Addr::BROADCAST || self.broadcast.binary_search(&addr.to_bits()).is_ok()
     }
 }
 
