@@ -202,8 +202,8 @@ impl Tcb {
         let window = (self.window_end() - seq).max(0) as u32;
         let room = self.quota().max(u32::from(probe)).saturating_mul(mss);
         if data == 0 {
-            // Only the FIN is left; it counts against the peer's window, not against the congestion window.
-            return (window >= 1).then_some(Piece::new(seq, 0, true));
+            // Only the FIN is left; as a packet it counts against the congestion window too.
+            return (window >= 1 && room > 0).then_some(Piece::new(seq, 0, true));
         }
         if window == 0 || room == 0 {
             return None;
