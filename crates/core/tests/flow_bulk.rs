@@ -540,3 +540,22 @@ fn a_writer_without_memory_is_woken_when_there_is_some() {
     assert!(net.stacks[0].tcp_ready(late).contains(Ready::OUT));
     assert!(net.stacks[0].tcp_write(net.now, late, &data).is_ok());
 }
+
+/// What the scoreboard is worth: the same losses with and without the peer's reports.
+#[test]
+fn with_sack_a_lossy_link_carries_more_than_without() {
+    for (loss, percent) in [(10, 90), (30, 70)] {
+        for congestion in ["cubic", "reno"] {
+            let [with, without] = [true, false].map(|sack| {
+                let link = Link { loss, ..Link::CLEAN };
+                let mut config = Config::default();
+                config.tcp.congestion = congestion.into();
+                config.tcp.sack = sack;
+                let mut net = Net::new(&config, Capabilities::plain(1500), link, 11);
+                net.transfer([10 * MIB, 0], Duration::from_secs(1200))
+            });
+            println!("{loss} per mille, {congestion}: {with:?} with SACK, {without:?} without");
+            assert!(with * 100 < without * percent, "{loss} per mille, {congestion}: {with:?}, {without:?}");
+        }
+    }
+}

@@ -358,6 +358,20 @@ impl Tcb {
         self.rtx.partition_point(|sent| sent.end.before_eq(seq))
     }
 
+    /// What is in flight counts as `new` segments instead of `old` (Linux `tcp_adjust_pcount`).
+    fn recount_packets(&mut self, flags: SentFlags, old: u32, new: u32) {
+        let sack = self.is(super::tcb::Is::SACK);
+        self.packets_out = (self.packets_out + new).saturating_sub(old);
+        if let Some(board) = self.loss.as_deref_mut() {
+            board.forget(flags, old);
+            board.count(flags, new);
+            if !sack {
+                // Duplicates stand for no particular segment.
+                board.sacked_out = board.sacked_out.saturating_sub(old.saturating_sub(new));
+            }
+        }
+    }
+
     /// Cuts the entry at `index` so that its first part ends at `at`, a number inside of it.
     pub(crate) fn split(&mut self, index: usize, at: SeqNumber) {
         let mss = self.effective_mss().max(1);
@@ -374,11 +388,7 @@ impl Tcb {
         rest.segs = rest_len.div_ceil(mss).clamp(1, u32::from(u16::MAX)) as u16;
         let new = u32::from(sent.segs) + u32::from(rest.segs);
         let flags = sent.flags;
-        self.packets_out = (self.packets_out + new).saturating_sub(old);
-        if let Some(board) = self.loss.as_deref_mut() {
-            board.forget(flags, old);
-            board.count(flags, new);
-        }
+        self.recount_packets(flags, old, new);
         self.rtx.insert(index + 1, rest);
     }
 
@@ -389,21 +399,13 @@ impl Tcb {
         let (old, flags) = (u32::from(sent.segs), sent.flags);
         sent.segs = sent.end.distance_from(sent.start).div_ceil(mss).clamp(1, u32::from(u16::MAX)) as u16;
         let new = u32::from(sent.segs);
-        self.packets_out = (self.packets_out + new).saturating_sub(old);
-        if let Some(board) = self.loss.as_deref_mut() {
-            board.forget(flags, old);
-            board.count(flags, new);
-        }
+        self.recount_packets(flags, old, new);
     }
 
     /// Joins the entry after `index` to it: they leave as one segment (Linux `tcp_collapse_retrans`).
     pub(crate) fn join_next(&mut self, index: usize) {
         let Some(next) = self.rtx.remove(index + 1) else { return };
-        let segs = u32::from(next.segs);
-        self.packets_out = self.packets_out.saturating_sub(segs);
-        if let Some(board) = self.loss.as_deref_mut() {
-            board.forget(next.flags, segs);
-        }
+        self.recount_packets(next.flags, next.segs.into(), 0);
         if let Some(sent) = self.rtx.get_mut(index) {
             let kept = SentFlags::PUSH | SentFlags::RECORD | SentFlags::RETRANSMITTED | SentFlags::BURST_END;
             if sent.is(SentFlags::BURST_END) && next.is(SentFlags::BURST_END) {
