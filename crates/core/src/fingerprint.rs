@@ -153,6 +153,7 @@ impl Tcb {
             rcv_buf,
             rcv_space,
             fin_at,
+            eof_read,
             sacks,
             sacks_len,
             dsack,
@@ -218,7 +219,7 @@ impl Tcb {
         (rcv_wnd, rcv_space.space, rcv_space.copied).hash(h);
         age(now, rcv_space.since, h);
         rcv_buf.fingerprint(h);
-        fin_at.map(|seq| seq - *rcv_nxt).hash(h);
+        (fin_at.map(|seq| seq - *rcv_nxt), eof_read).hash(h);
         for (start, end) in sacks.iter().take(usize::from(*sacks_len)).chain(dsack) {
             (*start - *rcv_nxt, *end - *rcv_nxt).hash(h);
         }

@@ -425,15 +425,8 @@ impl Stack {
         match self.tables.find(&self.cx, &tuple) {
             Some(Found::Connection(key)) => self.connection_icmp(key, error, seq),
             Some(Found::Request(key)) => {
-                let soft = matches!(
-                    error.kind,
-                    IcmpErrorKind::NetUnreachable
-                        | IcmpErrorKind::HostUnreachable
-                        | IcmpErrorKind::TimeExceeded
-                        | IcmpErrorKind::ParameterProblem
-                );
                 let ours = self.tables.requests.get(key).is_some_and(|request| request.iss == seq);
-                if soft && ours {
+                if ours && error.ends_requests() {
                     self.remove_request(key, Cause::Icmp, Initiator::Administrator);
                 }
             }

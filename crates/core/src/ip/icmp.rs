@@ -90,6 +90,21 @@ impl IcmpError {
             IcmpErrorKind::ParameterProblem => Error::Protocol,
         }
     }
+
+    /// Whether it ends a half-open request of a listener: Linux has these for IPv4 (`tcp_v4_err`) and the opposite, the
+    /// hard ones, for IPv6 (`tcp_v6_err`).
+    pub(crate) fn ends_requests(&self) -> bool {
+        if self.remote.is_ipv6() {
+            return self.hard && !matches!(self.kind, IcmpErrorKind::PacketTooBig { .. });
+        }
+        matches!(
+            self.kind,
+            IcmpErrorKind::NetUnreachable
+                | IcmpErrorKind::HostUnreachable
+                | IcmpErrorKind::TimeExceeded
+                | IcmpErrorKind::ParameterProblem
+        )
+    }
 }
 
 /// What an outgoing error says.

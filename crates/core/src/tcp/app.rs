@@ -25,12 +25,14 @@ impl Tcb {
         let len = buf.len().min(readable);
         if len > 0 {
             let read = self.rcv_buf.read(&mut cx.pool, buf.get_mut(..len).unwrap_or_default());
+            self.eof_read = self.is(Is::DONE) && self.rcv_buf.readable() == 0;
             self.after_read(cx, read);
             return Ok(read);
         }
         if buf.is_empty() && readable > 0 {
             return Ok(0);
         }
+        self.eof_read |= self.is(Is::DONE) && !buf.is_empty();
         self.read_nothing()
     }
 

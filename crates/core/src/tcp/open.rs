@@ -96,6 +96,7 @@ impl Tcb {
             rcv_buf: RecvBuffer::new(0),
             rcv_space: RcvSpace { space: 0, copied: 0, since: cx.now },
             fin_at: None,
+            eof_read: false,
             sacks: [(zero, zero); 4],
             sacks_len: 0,
             dsack: None,

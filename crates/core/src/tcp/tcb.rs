@@ -234,6 +234,8 @@ pub(crate) struct Tcb {
     pub(crate) rcv_space: RcvSpace,
     /// Number of a FIN that arrived out of order.
     pub(crate) fin_at: Option<SeqNumber>,
+    /// A read has met the end of file: the peer's FIN does not wait in the queue any more.
+    pub(crate) eof_read: bool,
     /// Most recent out-of-order ranges first (RFC 2018 4).
     pub(crate) sacks: [(SeqNumber, SeqNumber); 4],
     pub(crate) sacks_len: u8,

@@ -120,8 +120,9 @@ impl Tcb {
         if !seg.text_end().after(right) {
             return true;
         }
-        // The peer's FIN waits as long as its end of file can be read.
-        if self.rcv_buf.readable() > 0 || self.is(Is::DONE) && !self.is(Is::ORPHAN) {
+        // The peer's FIN waits too, until a read has met the end of file (Linux `tcp_recvmsg_locked`, `found_fin_ok`).
+        let fin_waits = self.is(Is::DONE) && !self.eof_read && !self.is(Is::ORPHAN);
+        if self.rcv_buf.readable() > 0 || fin_waits {
             cx.counters.beyond_window += 1;
             return false;
         }

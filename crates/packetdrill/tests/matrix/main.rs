@@ -9,12 +9,26 @@ use lastack_packetdrill::run::Verdict;
 use lastack_packetdrill::suite::{Job, Target, run_patiently};
 
 const SEGMENTS: &str = include_str!("../../../../tests/packetdrill/matrix/segments.txt");
+const STAMPS: &str = include_str!("../../../../tests/packetdrill/matrix/stamps.txt");
+const ICMP: &str = include_str!("../../../../tests/packetdrill/matrix/icmp.txt");
 const CALLS: &str = include_str!("../../../../tests/packetdrill/matrix/calls.txt");
 
 fn cells() -> Vec<table::Cell> {
-    let mut cells = table::cells(SEGMENTS);
-    cells.extend(table::cells(CALLS));
-    cells
+    [SEGMENTS, STAMPS, ICMP, CALLS].into_iter().flat_map(table::cells).collect()
+}
+
+fn time_wait_cells() -> Vec<table::Cell> {
+    [SEGMENTS, STAMPS].into_iter().flat_map(table::time_wait_cells).collect()
+}
+
+/// The script in the words that an IP version has for ICMP.
+fn in_words_of(version: &str, script: &str) -> String {
+    let v6 = version == "ipv6";
+    let word = |four, six| if v6 { six } else { four };
+    script
+        .replace("NO_HOST", word("host_unreachable", "address_unreachable"))
+        .replace("TOO_BIG", word("unreachable frag_needed", "packet_too_big"))
+        .replace("MSS_OF_1280", word("1240", "1220"))
 }
 
 fn jobs(cells: &[table::Cell], target: Target, versions: &[&str], tolerance: &str) -> Vec<Job> {
@@ -25,11 +39,16 @@ fn jobs(cells: &[table::Cell], target: Target, versions: &[&str], tolerance: &st
     };
     let job = |cell: &table::Cell, version: &str| Job {
         name: format!("{} ({version})", cell.name),
-        text: cell.script.clone(),
+        text: in_words_of(version, &cell.script),
         target,
         options: options(version),
     };
-    cells.iter().flat_map(|cell| versions.iter().map(move |version| job(cell, version))).collect()
+    // Mapped addresses have IPv4's packets.
+    let family = |version: &str| if version == "ipv6" { "ipv6" } else { "ipv4" };
+    let all = cells.iter().flat_map(|cell| versions.iter().map(move |version| (cell, *version)));
+    all.filter(|(cell, version)| cell.version.is_none_or(|only| only == family(version)))
+        .map(|(cell, version)| job(cell, version))
+        .collect()
 }
 
 fn check(jobs: &[Job], at_once: usize, again: usize) {
@@ -49,7 +68,7 @@ fn every_cell_in_lastack() {
         for cell in cells() {
             let name = cell.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
             let path = std::path::Path::new(&folder).join(format!("{name}.pkt"));
-            std::fs::write(path, &cell.script).expect("the script is written");
+            std::fs::write(path, in_words_of("ipv4", &cell.script)).expect("the script is written");
         }
     }
     let cells = cells();
@@ -68,7 +87,7 @@ fn every_cell_in_the_kernel() {
 
 #[test]
 fn what_restarts_time_wait_in_lastack() {
-    let cells = table::time_wait_cells(SEGMENTS);
+    let cells = time_wait_cells();
     assert!(cells.len() > 40, "only {} cells", cells.len());
     check(&jobs(&cells, Target::Lastack, &["ipv4", "ipv6", "ipv4-mapped-ipv6"], "4000"), 2, 0);
 }
@@ -79,7 +98,7 @@ fn what_restarts_time_wait_in_the_kernel() {
     if root::left_out() {
         return;
     }
-    let cells = table::time_wait_cells(SEGMENTS);
+    let cells = time_wait_cells();
     check(&jobs(&cells, Target::Kernel, &["ipv4"], "150000"), cells.len(), 1);
 }
 

@@ -8,10 +8,15 @@ const WINDOW: i64 = 64_240;
 /// that is larger than the field of the header can say.
 const BUFFER: &str = "`echo 4096 128480 128480 > /proc/sys/net/ipv4/tcp_rmem`";
 
+/// The line before the event.
+const EVENT: &str = "// the event";
+
 /// A cell of the matrix as a script.
 pub(crate) struct Cell {
     pub(crate) name: String,
     pub(crate) script: String,
+    /// The IP version that it is for, if it is for one alone.
+    pub(crate) version: Option<&'static str>,
 }
 
 /// Numbers of a state, as scripts count: our SYN and the peer's have 0.
@@ -118,6 +123,7 @@ fn row(line: &str) -> Vec<Cell> {
     for text in cells.split('|').map(str::trim) {
         let words: Vec<&str> = text.split_whitespace().collect();
         let [states, next, answer, views @ ..] = &words[..] else { panic!("a cell has three words: {text}") };
+        let version = ["ipv4", "ipv6"].into_iter().find(|version| views.contains(version));
         for given in states.replace("sync", "ES,F1,F2,CG,CW,LA").split(',') {
             for state in std::iter::once(given.to_owned()).chain(orphan_of(given)) {
                 let own = state == given;
@@ -129,8 +135,9 @@ fn row(line: &str) -> Vec<Cell> {
                 let cell = Cell {
                     name: format!("{name} in {state}"),
                     script: write(name, &state, segment, next, answer, views),
+                    version,
                 };
-                match done.iter_mut().find(|(known, _)| *known == state) {
+                match done.iter_mut().find(|(known, cell)| *known == state && cell.version == version) {
                     // A cell of the state without an owner comes before or after the one it stands against.
                     Some(known) if own => known.1 = cell,
                     Some(_) => {}
@@ -164,6 +171,34 @@ fn wrapped(number: i64) -> u32 {
     number as u32
 }
 
+/// An ICMP error about the segment at SND.UNA.
+fn message(text: &str, state: &State) -> Segment {
+    let (message, far) = text.strip_suffix(" far").map_or((text, 0), |message| (message, 5000));
+    let una = if ["SS", "SR", "NSR"].contains(&state.name) { 0 } else { state.una } + far;
+    Segment { line: format!("{message} [{una}:{una}(0)]"), ack: 0, end: 0 }
+}
+
+/// If the event has the word `stale`: the script with timestamps in all that the peer sends, a stale one in the event.
+fn stamped(script: String, event: &str) -> String {
+    if !event.ends_with(" stale") {
+        return script;
+    }
+    let mut out = String::new();
+    let mut value = 2000;
+    for line in script.lines() {
+        let stamp = format!("nop,nop,TS val {value} ecr 0>");
+        let (rest, options) = line.split_once(" <mss").map_or((line, ""), |(rest, _)| (rest, "mss 1460,"));
+        let _ = match line.split_whitespace().nth(1) {
+            _ if line.starts_with("//") => writeln!(out, "{line}"),
+            Some("<") => writeln!(out, "{rest} <{options}{stamp}"),
+            Some(">") => writeln!(out, "{} <...>", rest.trim_end_matches(" <...>")),
+            _ => writeln!(out, "{line}"),
+        };
+        value = if line == EVENT { 1000 } else { 2000 };
+    }
+    out
+}
+
 /// The event's segment, and what is needed to know the answer.
 struct Segment {
     line: String,
@@ -172,7 +207,7 @@ struct Segment {
 }
 
 fn segment(text: &str, state: &State) -> Segment {
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let words: Vec<&str> = text.trim_end_matches(" stale").split_whitespace().collect();
     let [flags, place_and_len, ack] = words[..] else { panic!("a segment has three words: {text}") };
     let (at, len) = place_and_len.trim_end_matches(')').split_once('(').expect("SEQ(LENGTH)");
     let (seq, len) = (place(at, state), len.parse::<i64>().expect("a length"));
@@ -238,7 +273,7 @@ fn call_script(name: &str, state: &str, event: &str, next: &str, answer: &str, w
         Some(word) => (*word).to_owned(),
         None => "0".to_owned(),
     };
-    let _ = writeln!(out, "// the event");
+    let _ = writeln!(out, "{EVENT}");
     for (at, call) in calls.iter().enumerate() {
         let last = at + 1 == calls.len();
         let time = if at == 0 { "+.01" } else { "+0" };
@@ -281,8 +316,8 @@ fn call_script(name: &str, state: &str, event: &str, next: &str, answer: &str, w
 fn script(name: &str, state: &str, event: &str, next: &str, answer: &str, views: &[&str]) -> String {
     let mut out = String::new();
     let mut before = path(&mut out, name, state, event);
-    let segment = segment(event, &before);
-    let _ = writeln!(out, "// the event\n+.01 < {}", segment.line);
+    let segment = if event.starts_with("icmp") { message(event, &before) } else { segment(event, &before) };
+    let _ = writeln!(out, "{EVENT}\n+.01 < {}", segment.line);
     for line in answers(answer, &before, &segment) {
         let _ = writeln!(out, "{line}");
     }
@@ -299,8 +334,11 @@ fn script(name: &str, state: &str, event: &str, next: &str, answer: &str, views:
     if state == "SS" && after == "SR" {
         before.rcv = i64::from(segment.end);
     }
+    if before.owned && views.contains(&"mss") {
+        let _ = writeln!(out, "+0 %{{ assert tcpi_snd_mss == MSS_OF_1280 }}%");
+    }
     still_there(&mut out, after, &before, answer);
-    out
+    stamped(out, event)
 }
 
 /// When the event of [`time_wait_cells`] comes, and for how long nothing does then, in seconds: if TIME_WAIT began anew it
@@ -321,13 +359,15 @@ pub(crate) fn time_wait_cells(text: &str) -> Vec<Cell> {
             let mut script = String::new();
             let state = path(&mut script, name, "TW", event);
             let segment = segment(event, &state);
-            let _ = writeln!(script, "+{EVENT_AFTER} < {}", segment.line);
+            let _ = writeln!(script, "{EVENT}\n+{EVENT_AFTER} < {}", segment.line);
             for line in answers(words[2], &state, &segment) {
                 let _ = writeln!(script, "{line}");
             }
             let (ack, answer) = if restarts == 1 { (2, "> . 2:2(0) ack 2") } else { (77, "> R 77:77(0)") };
             let _ = writeln!(script, "+{LOOK_AFTER} < . 400001:400006(5) ack {ack} win 65535\n+0 {answer}");
-            cells.push(Cell { name: format!("{name}: TIME_WAIT's {}", words[words.len() - 1]), script });
+            let script = stamped(script, event);
+            let name = format!("{name}: TIME_WAIT's {}", words[words.len() - 1]);
+            cells.push(Cell { name, script, version: None });
         }
     }
     cells
@@ -395,6 +435,10 @@ fn seen_by_listener(out: &mut String, after: &str, views: &[&str]) {
 fn still_there(out: &mut String, after: &str, before: &State, answer: &str) {
     match after {
         "CL" | "LI" | "SS" | "NSR" if before.name != "NSR" => {}
+        // A request refuses wrong numbers too; the right ones would open the connection.
+        "gone" if before.name == "NSR" => {
+            let _ = writeln!(out, "+.01 < . 1:1(0) ack 1 win 65535\n+0 > R 1:1(0)");
+        }
         "gone" => {
             let _ = writeln!(out, "+.01 < . 301:301(0) ack 77 win 65535\n+0 > R 77:77(0)");
         }
