@@ -124,6 +124,7 @@ impl ProgramStream {
 
     fn end(&mut self, rule: &crate::faults::Armed, kind: io::ErrorKind) -> Poll<io::Error> {
         rule.fire();
+        self.tally.by_rule.store(true, Ordering::Relaxed);
         self.over = Some(kind);
         Poll::Ready(kind.into())
     }

@@ -1,7 +1,7 @@
 //! What is known of both sides of a connection while it is carried, and of each when it was let go.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(crate) struct Tally {
     outside: Mutex<Option<Leg>>,
     /// What ended the host's connection, as an errno; 0: nothing yet.
     pub(crate) host_error: AtomicI32,
+    /// A rule ended it.
+    pub(crate) by_rule: AtomicBool,
     /// Bytes taken from the program, and given to it.
     pub(crate) taken: AtomicU64,
     pub(crate) given: AtomicU64,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -247,7 +248,11 @@ impl Flow {
         let silence = Silence::new(host.watched());
         let program = ProgramStream::new(program, plan, Arc::clone(&line), silence, Arc::clone(&self.tally));
         let report = relay_with(program, host, &options).await;
-        let outcome = Outcome::from(report);
+        let mut outcome = Outcome::from(report);
+        if self.tally.by_rule.load(Ordering::Relaxed) {
+            outcome.ended_by = Party::Gateway;
+            outcome.error = Some("a rule".to_owned());
+        }
         if let Some(error) = outcome.error.as_ref().filter(|_| outcome.ended_by == Party::Host) {
             self.trace(error);
         }

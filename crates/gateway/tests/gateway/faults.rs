@@ -61,6 +61,15 @@ fn reset_after_some_bytes_comes_behind_exactly_these() {
 }
 
 #[test]
+fn summary_says_that_a_rule_ended_the_connection() {
+    lab(|| {
+        let options = ["--summary", "--fault", "all: reset after 10kB"];
+        let (_, _, said) = faulted(&options, send_when_asked(100_000), "s.sendall(b'?'); print(read_all(s))");
+        assert!(said.contains("reset by lastack (a rule)"), "{said}");
+    });
+}
+
+#[test]
 fn close_early_is_an_end_of_file_in_the_middle() {
     lab(|| {
         let rule = ["--fault", "all: close early after 64KiB"];
