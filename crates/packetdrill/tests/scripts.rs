@@ -19,8 +19,10 @@ fn jobs(target: Target, version: &str, tolerance: &str) -> Vec<Job> {
             options: options.to_vec(),
         }
     };
-    let found: Vec<_> =
-        find(std::slice::from_ref(&folder)).expect("the folder of scripts").into_iter().map(job).collect();
+    // Minutes of real time; docs/long-run.md has what the kernel did.
+    let in_time = |path: &PathBuf| target == Target::Lastack || !path.starts_with(folder.join("long"));
+    let found = find(std::slice::from_ref(&folder)).expect("the folder of scripts");
+    let found: Vec<_> = found.into_iter().filter(in_time).map(job).collect();
     assert!(found.len() >= 80, "only {} scripts", found.len());
     found
 }
