@@ -43,6 +43,18 @@ impl Stack {
         })
     }
 
+    /// Every record there is, for [`Stack::kill`]: connections and listeners, half-open requests, small records.
+    #[must_use]
+    pub fn records(&self) -> Vec<ConnectionId> {
+        let Self { tables, .. } = self;
+        let full =
+            tables.connections.iter().filter(|(_, tcb)| tcb.state() != State::Closed).map(|(_, tcb)| tcb.id);
+        let requests = tables.requests.iter().map(|(_, request)| request.id);
+        let v4 = tables.time_wait4.iter().map(|(_, record)| record.id());
+        let v6 = tables.time_wait6.iter().map(|(_, record)| record.id());
+        full.chain(requests).chain(v4).chain(v6).collect()
+    }
+
     /// Ends any record as an administrator (Linux `tcp_abort`, `ss -K`): a connection's peer gets a RST and its owner
     /// ECONNABORTED; a listener stops; a half-open request and the small records of TIME_WAIT and FIN_WAIT_2 are
     /// forgotten in silence. False if no record has that number. Looks at every record.

@@ -9,6 +9,8 @@ pub(super) enum Command {
     Defaults,
     /// `sleep SECONDS`, in microseconds.
     Sleep(i64),
+    /// `ss -K`: an administrator ends all connections and listeners.
+    Kill,
     /// Nothing that a script sees depends on it.
     Nothing,
     /// Anything else.
@@ -76,6 +78,7 @@ fn one(words: &[String]) -> Vec<Command> {
     match words.as_slice() {
         ["true" | ":"] | ["ethtool", "-K", ..] | ["set", "-e"] => vec![Command::Nothing],
         [name, ..] if is_defaults(name) => vec![Command::Defaults],
+        ["ss", "-K", "-t", "-a"] => vec![Command::Kill],
         ["sleep", time] => match time.parse::<f64>() {
             Ok(time) if (0.0..1e9).contains(&time) => vec![Command::Sleep((time * 1e6) as i64)],
             _ => unknown(),

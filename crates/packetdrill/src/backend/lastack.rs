@@ -144,6 +144,10 @@ impl Backend for Lastack {
         for command in command::read(text) {
             match command {
                 Command::Nothing => {}
+                Command::Kill => {
+                    self.machine.kill_all();
+                    self.collect();
+                }
                 Command::Defaults => {
                     let defaults = self.defaults.clone();
                     self.machine.configure(|settings| *settings = defaults);

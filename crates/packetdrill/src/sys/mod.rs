@@ -157,6 +157,14 @@ impl Machine {
         *self.stack.tcp_config_mut() = self.settings.config.tcp.clone();
     }
 
+    /// Ends every record as an administrator does with `ss -K`.
+    pub fn kill_all(&mut self) {
+        for id in self.stack.records() {
+            self.stack.kill(self.now, id);
+        }
+        self.settle();
+    }
+
     /// Whether `fd` is one of this machine's descriptors.
     #[must_use]
     pub fn owns(&self, fd: Fd) -> bool {

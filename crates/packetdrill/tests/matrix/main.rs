@@ -11,10 +11,11 @@ use lastack_packetdrill::suite::{Job, Target, run_patiently};
 const SEGMENTS: &str = include_str!("../../../../tests/packetdrill/matrix/segments.txt");
 const STAMPS: &str = include_str!("../../../../tests/packetdrill/matrix/stamps.txt");
 const ICMP: &str = include_str!("../../../../tests/packetdrill/matrix/icmp.txt");
+const KILLED: &str = include_str!("../../../../tests/packetdrill/matrix/killed.txt");
 const CALLS: &str = include_str!("../../../../tests/packetdrill/matrix/calls.txt");
 
 fn cells() -> Vec<table::Cell> {
-    [SEGMENTS, STAMPS, ICMP, CALLS].into_iter().flat_map(table::cells).collect()
+    [SEGMENTS, STAMPS, ICMP, CALLS, KILLED].into_iter().flat_map(table::cells).collect()
 }
 
 fn time_wait_cells() -> Vec<table::Cell> {

@@ -127,8 +127,9 @@ fn row(line: &str) -> Vec<Cell> {
         for given in states.replace("sync", "ES,F1,F2,CG,CW,LA").split(',') {
             for state in std::iter::once(given.to_owned()).chain(orphan_of(given)) {
                 let own = state == given;
-                let is_call = segment.ends_with(')') && segment.contains("(3");
-                if is_call && !own {
+                let killed = segment.starts_with('`');
+                let is_call = segment.ends_with(')') && segment.contains("(3") || killed;
+                if is_call && !own && !killed {
                     continue;
                 }
                 let write = if is_call { call_script } else { script };
@@ -277,7 +278,7 @@ fn call_script(name: &str, state: &str, event: &str, next: &str, answer: &str, w
     for (at, call) in calls.iter().enumerate() {
         let last = at + 1 == calls.len();
         let time = if at == 0 { "+.01" } else { "+0" };
-        let result = if last { format!(" = {result}") } else { String::new() };
+        let result = if last && !call.starts_with('`') { format!(" = {result}") } else { String::new() };
         let _ = writeln!(out, "{time} {call}{result}");
     }
     let (nxt, rcv) = (before.nxt, before.rcv);
@@ -294,8 +295,15 @@ fn call_script(name: &str, state: &str, event: &str, next: &str, answer: &str, w
         other => panic!("no answer '{other}'"),
     }
     let left = if next == "=" { state } else { next };
-    if before.owned && !event.contains("close") && !event.contains("SHUT_RD") && left != "gone" {
+    let killed = event.starts_with('`');
+    if before.owned && killed {
+        seen_by_owner(&mut out, left, words);
+    } else if before.owned && !event.contains("close") && !event.contains("SHUT_RD") && left != "gone" {
         seen_by_owner(&mut out, left, &[]);
+    }
+    if killed {
+        let _ = writeln!(out, "+.01 < . 301:301(0) ack 77 win 65535\n+0 > R 77:77(0)");
+        return out;
     }
     if let Some(error) = words.get(1).filter(|word| word.starts_with('E')) {
         let _ = writeln!(out, "+0 getsockopt(3, SOL_SOCKET, SO_ERROR, [{error}], [4]) = 0");
