@@ -12,10 +12,12 @@ const SEGMENTS: &str = include_str!("../../../../tests/packetdrill/matrix/segmen
 const STAMPS: &str = include_str!("../../../../tests/packetdrill/matrix/stamps.txt");
 const ICMP: &str = include_str!("../../../../tests/packetdrill/matrix/icmp.txt");
 const KILLED: &str = include_str!("../../../../tests/packetdrill/matrix/killed.txt");
+const TIMERS: &str = include_str!("../../../../tests/packetdrill/matrix/timers.txt");
 const CALLS: &str = include_str!("../../../../tests/packetdrill/matrix/calls.txt");
 
 fn cells() -> Vec<table::Cell> {
-    [SEGMENTS, STAMPS, ICMP, CALLS, KILLED].into_iter().flat_map(table::cells).collect()
+    let cells = [SEGMENTS, STAMPS, ICMP, CALLS, KILLED].into_iter().flat_map(table::cells);
+    cells.chain(table::timer_cells(TIMERS)).collect()
 }
 
 fn time_wait_cells() -> Vec<table::Cell> {

@@ -381,6 +381,34 @@ pub(crate) fn time_wait_cells(text: &str) -> Vec<Cell> {
     cells
 }
 
+/// Reads the table of timers.
+pub(crate) fn timer_cells(text: &str) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for line in rows(text) {
+        let parts: Vec<&str> = line.split(';').map(str::trim).collect();
+        let [name, before, then, error, states] = parts[..] else { panic!("a row has five parts: {line}") };
+        for given in states.split(',') {
+            let mut script = String::new();
+            for setting in before.split('&').map(str::trim).filter(|setting| *setting != "-") {
+                let _ = writeln!(script, "{setting}");
+            }
+            let state = path(&mut script, name, given, "a timer");
+            let numbers = [("NXT", state.nxt), ("FIN", state.nxt - 1), ("RCV", state.rcv)];
+            for line in then.split('&').map(str::trim) {
+                let number =
+                    |line: String, (name, value): &(&str, i64)| line.replace(name, &value.to_string());
+                let _ = writeln!(script, "{}", numbers.iter().fold(line.to_owned(), number));
+            }
+            if state.owned {
+                seen_by_owner(&mut script, "gone", &[error]);
+            }
+            still_there(&mut script, "gone", &state, "-");
+            cells.push(Cell { name: format!("{name} in {given}"), script, version: None });
+        }
+    }
+    cells
+}
+
 fn rows(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
