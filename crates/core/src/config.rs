@@ -1,6 +1,7 @@
 //! Every knob of a stack: its default, its range, and the RFC or Linux sysctl that it answers to.
 
 use crate::ip::Cidr;
+use crate::tcp::fast_open::FastOpenKeys;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -114,6 +115,16 @@ pub struct TcpConfig {
     pub somaxconn: usize,
     /// Send SYN cookies when the SYN queue of a listener is full (`tcp_syncookies`, RFC 4987 3.6). Default true.
     pub syn_cookies: bool,
+    /// Listeners may take text with the SYN (`tcp_fastopen` bit 0x2, RFC 7413), those that ask for it with
+    /// [`TcpOption::FastOpen`](crate::TcpOption::FastOpen). Text that is sent twice is then delivered twice in rare cases.
+    /// Default false.
+    pub fast_open_server: bool,
+    /// They take it without a cookie (bit 0x200): for closed networks only. Default false.
+    pub fast_open_without_cookie: bool,
+    /// Every listener takes it, with its backlog as the limit (bit 0x400). Default false.
+    pub fast_open_listeners: bool,
+    /// Keys of the cookies (`tcp_fastopen_key`); `None` is one that the stack makes from its seed. Default `None`.
+    pub fast_open_keys: Option<FastOpenKeys>,
     /// Reset instead of dropping the last ACK when the accept queue is full (`tcp_abort_on_overflow`). Default false.
     pub abort_on_overflow: bool,
     /// How long a request waits for a deferring listener's decision at the most; less when the peer's SYNs cease: it has
@@ -219,6 +230,10 @@ impl Default for TcpConfig {
             max_syn_backlog: 4096,
             somaxconn: 4096,
             syn_cookies: true,
+            fast_open_server: false,
+            fast_open_without_cookie: false,
+            fast_open_listeners: false,
+            fast_open_keys: None,
             abort_on_overflow: false,
             defer_timeout: Duration::from_secs(130),
             timestamps: true,

@@ -57,6 +57,12 @@ pub struct Counters {
     pub syncookies_failed: u64,
     /// `TCPChallengeACK`: challenge ACKs sent.
     pub challenge_acks: u64,
+    /// `TCPFastOpenPassive`: connections that a SYN with a good cookie opened.
+    pub fast_open_children: u64,
+    /// `TCPFastOpenPassiveFail`: SYNs with a cookie that is not ours.
+    pub fast_open_refused: u64,
+    /// `TCPFastOpenListenOverflow`: SYNs that had to open in the ordinary way because too many were pending.
+    pub fast_open_overflows: u64,
     /// `TCPACKSkipped*`: ACKs not sent because of the rate limit.
     pub acks_skipped: u64,
     /// `PAWSEstab`: segments refused by PAWS.

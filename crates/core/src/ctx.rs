@@ -6,6 +6,7 @@ use crate::counters::Counters;
 use crate::event::{ConnectionId, Ready, TransitionEvent};
 use crate::siphash::hash_words;
 use crate::slab::Key;
+use crate::tcp::fast_open::{Ended, FastOpenKeys};
 use crate::tcp::output::OutSegment;
 use crate::tcp::tcb::{Is, Tcb, Tuple};
 use crate::time::Instant;
@@ -76,6 +77,8 @@ pub(crate) struct Ctx {
     pub(crate) secrets: Secrets,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) orphans: usize,
+    /// Fast Open children of which their listener has to hear; not more than its limit lets be pending.
+    pub(crate) fast_open_ended: Vec<Ended>,
     next_id: u32,
 }
 
@@ -103,6 +106,7 @@ impl Ctx {
             secrets,
             rng,
             orphans: 0,
+            fast_open_ended: Vec::new(),
             next_id: 0,
         }
     }
@@ -189,6 +193,16 @@ impl Ctx {
     /// MAC of a SYN cookie.
     pub(crate) fn cookie_hash(&self, tuple: &Tuple, irs: SeqNumber, count: u32) -> u32 {
         Self::keyed(&self.secrets.cookie, &(tuple, irs.0, count)) as u32
+    }
+
+    /// Keys of Fast Open cookies: the configured ones, or one of the stack's own.
+    pub(crate) fn fast_open_keys(&self) -> FastOpenKeys {
+        self.cfg.tcp.fast_open_keys.unwrap_or_else(|| {
+            let half = |n: u8| Self::keyed(&self.secrets.cookie, &("fast open", n)).to_le_bytes();
+            let (low, high) = (half(0), half(1));
+            let primary = core::array::from_fn(|n| if n < 8 { low[n] } else { high[n - 8] });
+            FastOpenKeys { primary, backup: None }
+        })
     }
 
     pub(crate) fn random(&mut self) -> u32 {

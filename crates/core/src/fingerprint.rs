@@ -7,6 +7,7 @@ use crate::demux::Tables;
 use crate::event::Ready;
 use crate::stack::Stack;
 use crate::tcp::congestion::CongestionControl as _;
+use crate::tcp::fast_open::{FastOpen, Handshake};
 use crate::tcp::listen::{Listen, Request};
 use crate::tcp::options::Knob;
 use crate::tcp::tcb::{Is, Tcb};
@@ -179,6 +180,7 @@ impl Tcb {
             history: _,
             stats,
             listen,
+            fast_open,
             parent,
             successor,
             news,
@@ -250,8 +252,25 @@ impl Tcb {
         if let Some(listen) = listen {
             listen.fingerprint(now, h);
         }
+        if let Some(fast) = fast_open {
+            fast.fingerprint(now, h);
+        }
         (parent.map(|key| key.index()), successor.map(|s| (s.state, s.ends - now))).hash(h);
         Ready::bits(news).hash(h);
+    }
+}
+
+impl FastOpen {
+    fn fingerprint(&self, now: Instant, h: &mut impl Hasher) {
+        let Self { limit, pending, resets, keys, no_cookie, handshake, child: _, syn_data: _ } = self;
+        (limit, pending, keys.map(|keys| (keys.primary, keys.backup)), no_cookie).hash(h);
+        for until in resets {
+            (*until - now).hash(h);
+        }
+        if let Some(Handshake { listener, sent_at, repeats, window }) = handshake {
+            (listener.index(), repeats, window).hash(h);
+            age(now, *sent_at, h);
+        }
     }
 }
 

@@ -97,6 +97,7 @@ pub use lastack_wire as wire;
 pub use socket::{PendingId, PendingRequest, Refusal, Shutdown, TcpHandle};
 pub use stack::{Counts, Stack};
 pub use tcp::ending::{Ending, How};
+pub use tcp::fast_open::FastOpenKeys;
 pub use tcp::info::{SegmentCounts, TcpInfo, TimerKind};
 pub use tcp::marks::SendFlags;
 pub use tcp::options::{SocketOptions, TcpOption};

@@ -6,6 +6,7 @@ use crate::event::Ready;
 use crate::ip::IcmpUnreach;
 use crate::slab::Key;
 use crate::stack::Stack;
+use crate::tcp::fast_open::Answer;
 use crate::tcp::listen::{Request, RequestAction, RequestBase, SynQueue, check_cookie, cookie_isn};
 use crate::tcp::open::mss_for_mtu;
 use crate::tcp::options::Knob;
@@ -77,6 +78,7 @@ impl Stack {
     ) {
         let Some(base) = self.request_base(listener, tuple, seg) else { return };
         let Self { cx, tables, .. } = self;
+        tables.settle_fast_open(cx);
         let Some(tcb) = tables.connections.get_mut(listener) else { return };
         let defer = tcb.knobs.has(Knob::DEFER);
         let Some(listen) = tcb.listen.as_mut() else { return };
@@ -97,9 +99,17 @@ impl Stack {
             cx.send_segment(segment);
             return;
         }
+        let fast = match tcb.fast_open.as_mut() {
+            Some(fast) if !defer => fast.answer(cx, tuple, seg),
+            _ => Answer::default(),
+        };
+        let mut request = Request::new(cx, *tuple, seg, base, iss);
+        if fast.child {
+            self.make_fast_child(&request, tuple, seg, fast.cookie);
+            return;
+        }
         listen.half_open += 1;
         listen.young += 1;
-        let mut request = Request::new(cx, *tuple, seg, base, iss);
         request.enter(cx);
         request.deferred = defer;
         let deadline = if defer { request.patience(cx) } else { cx.now + request.synack_wait(cx) };
@@ -108,7 +118,8 @@ impl Stack {
         if let Some(request) = tables.requests.get_mut(key) {
             request.timer = Some(timer);
             if !defer {
-                let segment = request.syn_ack(cx, false);
+                let mut segment = request.syn_ack(cx, false);
+                segment.repr.options.fast_open = fast.cookie;
                 cx.counters.out_segs += 1;
                 cx.send_segment(segment);
             }
@@ -215,8 +226,22 @@ impl Stack {
     /// A full record for a completed request, in its listener's accept queue; then it looks at the segment. `old` is the
     /// request's entry in the table of four-tuples, which the child takes over; a cookie has none.
     fn make_child(&mut self, request: &Request, old: Option<Key>, tuple: &Tuple, seg: &Seg<'_>) {
+        let Some(key) = self.new_child(request, old, tuple) else { return };
         let Self { cx, tables, .. } = self;
-        let Some(listener) = tables.connections.get(request.listener) else { return };
+        if let Some(tcb) = tables.connections.get_mut(key) {
+            let verdict = tcb.rcv_state_process(cx, seg);
+            tcb.last_received = cx.now;
+            if verdict == Verdict::Reset {
+                send_reset(cx, tuple, seg);
+            }
+        }
+        self.settle(key);
+    }
+
+    /// The full record, in the tables and the accept queue.
+    fn new_child(&mut self, request: &Request, old: Option<Key>, tuple: &Tuple) -> Option<Key> {
+        let Self { cx, tables, .. } = self;
+        let listener = tables.connections.get(request.listener)?;
         let (knobs, congestion) = (listener.knobs, listener.congestion.clone());
         let key =
             tables.connections.insert_with(|key| Tcb::from_request(cx, key, request, knobs, congestion));
@@ -233,12 +258,28 @@ impl Stack {
         }
         if let Some(tcb) = tables.connections.get_mut(key) {
             tcb.is.insert(Is::INDEXED);
-            let verdict = tcb.rcv_state_process(cx, seg);
-            tcb.last_received = cx.now;
-            if verdict == Verdict::Reset {
-                send_reset(cx, tuple, seg);
-            }
         }
+        Some(key)
+    }
+
+    /// A SYN with a good cookie: its full record is in the accept queue at once.
+    fn make_fast_child(
+        &mut self,
+        request: &Request,
+        tuple: &Tuple,
+        seg: &Seg<'_>,
+        cookie: Option<lastack_wire::tcp::FastOpen>,
+    ) {
+        let Some(key) = self.new_child(request, None, tuple) else { return };
+        let Self { cx, tables, .. } = self;
+        if let Some(tcb) = tables.connections.get_mut(key) {
+            tcb.open_fast(cx, seg, request.listener, cookie);
+            tcb.last_received = cx.now;
+        }
+        if let Some(tcb) = tables.connections.get_mut(request.listener) {
+            tcb.fast_open_mut().pending += 1;
+        }
+        cx.counters.fast_open_children += 1;
         self.settle(key);
     }
 

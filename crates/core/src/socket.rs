@@ -12,6 +12,7 @@ use crate::port::{self, Availability};
 use crate::slab::Key;
 use crate::stack::Stack;
 use crate::tcp::ending::Ending;
+use crate::tcp::fast_open::FastOpenKeys;
 use crate::tcp::info::TcpInfo;
 use crate::tcp::listen::Listen;
 use crate::tcp::marks::SendFlags;
@@ -192,6 +193,7 @@ impl Stack {
         }
         self.act(h, |tcb, cx| {
             tcb.listen = Some(Box::new(Listen { backlog, ..Listen::default() }));
+            tcb.listen_fast(&cx.cfg.tcp, backlog);
             set_state(tcb, cx, State::Listen, Cause::Listen, Initiator::Local);
             Ok(())
         })
@@ -616,6 +618,21 @@ impl Stack {
     pub fn tcp_backlog(&self, h: TcpHandle) -> Option<(usize, usize)> {
         let listen = self.tcb(h).ok()?.listen.as_ref()?;
         Some((listen.accept.len(), listen.backlog))
+    }
+
+    /// Of a socket: how many connections may be open before the end of their handshake (`TCP_FASTOPEN`), and whether they
+    /// need no cookie (`TCP_FASTOPEN_NO_COOKIE`).
+    #[must_use]
+    pub fn tcp_fast_open(&self, h: TcpHandle) -> Option<(usize, bool)> {
+        let fast = self.tcb(h).ok()?.fast_open.as_ref();
+        Some(fast.map_or((0, false), |fast| (fast.limit, fast.no_cookie)))
+    }
+
+    /// The keys of a socket's Fast Open cookies (`TCP_FASTOPEN_KEY`): its own or the stack's.
+    #[must_use]
+    pub fn tcp_fast_open_keys(&self, h: TcpHandle) -> Option<FastOpenKeys> {
+        let own = self.tcb(h).ok()?.fast_open.as_ref().and_then(|fast| fast.keys);
+        Some(own.unwrap_or_else(|| self.cx.fast_open_keys()))
     }
 
     /// The socket's timestamp clock, in milliseconds (RFC 7323).

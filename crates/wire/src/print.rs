@@ -151,8 +151,16 @@ impl<'a> PacketPrinter<'a> {
     }
 
     fn options(&self, f: &mut Formatter<'_>, options: &Options) -> fmt::Result {
-        let Options { mss, window_scale, sack_permitted, timestamps, sack, user_timeout, malformed } =
-            options;
+        let Options {
+            mss,
+            window_scale,
+            sack_permitted,
+            timestamps,
+            sack,
+            user_timeout,
+            fast_open,
+            malformed,
+        } = options;
         // The first is opened by the bracket, the others by a comma.
         let mut before = ", options [";
         let mut next = || core::mem::replace(&mut before, ",");
@@ -178,6 +186,15 @@ impl<'a> PacketPrinter<'a> {
         if let Some(timeout) = user_timeout {
             let unit = if timeout.minutes { "min" } else { "s" };
             write!(f, "{}uto {} {unit}", next(), timeout.value)?;
+        }
+        if let Some(option) = fast_open {
+            write!(f, "{}{}", next(), if option.experimental { "exp-tfo" } else { "tfo" })?;
+            for (n, byte) in option.cookie().iter().enumerate() {
+                write!(f, "{}{byte:02x}", if n == 0 { " " } else { "" })?;
+            }
+            if option.cookie().is_empty() {
+                f.write_str(" cookiereq")?;
+            }
         }
         if *malformed {
             write!(f, "{}bad length", next())?;

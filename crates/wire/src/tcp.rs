@@ -5,8 +5,10 @@ use core::net::IpAddr;
 use crate::checksum::{self, Sum};
 use crate::{Error, SeqNumber, ip};
 
+mod fast_open;
 mod options;
 
+pub use fast_open::{FastOpen, MAX_COOKIE_LEN, MIN_COOKIE_LEN};
 pub use options::{MAX_OPTIONS_LEN, MAX_SACK_BLOCKS, Options, SackBlocks, UserTimeout};
 
 /// Length of the header without options, in bytes.

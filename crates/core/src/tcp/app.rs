@@ -122,6 +122,7 @@ impl Tcb {
     pub(crate) fn write(&mut self, cx: &mut Ctx, buf: &[u8], flags: SendFlags) -> Result<usize, Error> {
         match self.state() {
             State::Established | State::CloseWait if !self.is(Is::LEFT) => {}
+            State::SynReceived if self.fast_opening() => {}
             State::SynSent | State::SynReceived if self.error.is_none() && !self.is(Is::SND_SHUT) => {
                 return Err(Error::WouldBlock);
             }
@@ -180,7 +181,7 @@ impl Tcb {
         if self.is(Is::RCV_SHUT) {
             ready |= Ready::IN | Ready::RDHUP;
         }
-        if !matches!(state, State::SynSent | State::SynReceived) {
+        if !matches!(state, State::SynSent | State::SynReceived) || self.fast_opening() {
             // An urgent byte at the head of the queue is none that a read would give.
             let (readable, at_mark) = self.readable_before_mark();
             ready.set(Ready::IN, ready.contains(Ready::IN) || readable > usize::from(at_mark));
@@ -242,6 +243,23 @@ impl Tcb {
             }
             TcpOption::MaxSeg(_) if opened && self.state() != State::Listen => {
                 return Err(Error::InvalidInput);
+            }
+            TcpOption::FastOpen(_) | TcpOption::FastOpenWithoutCookie(_)
+                if opened && self.state() != State::Listen =>
+            {
+                return Err(Error::InvalidInput);
+            }
+            TcpOption::FastOpen(limit) => {
+                self.fast_open_mut().limit = (*limit as usize).min(cx.cfg.tcp.somaxconn);
+                return Ok(());
+            }
+            TcpOption::FastOpenWithoutCookie(on) => {
+                self.fast_open_mut().no_cookie = *on;
+                return Ok(());
+            }
+            TcpOption::FastOpenKeys(keys) => {
+                self.fast_open_mut().keys = Some(*keys);
+                return Ok(());
             }
             TcpOption::AnyPort(_) | TcpOption::Defer(_) if opened => {
                 return Err(Error::InvalidInput);

@@ -104,6 +104,7 @@ impl Tcb {
         if !self.is(Is::LEFT) {
             self.history.unacked = self.unacked_bytes();
         }
+        self.end_fast_open(cx, false);
         self.is.insert(Is::LEFT);
         self.is.remove(Is::ACK_NOW | Is::ACK_SCHEDULED);
         self.timers.clear_all(&mut cx.wheel);

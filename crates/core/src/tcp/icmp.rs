@@ -2,7 +2,7 @@
 
 use super::options::Knob;
 use super::state::State;
-use super::tcb::Tcb;
+use super::tcb::{Is, Tcb};
 use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::event::Ready;
@@ -11,13 +11,18 @@ use lastack_wire::SeqNumber;
 impl Tcb {
     /// The quoted number is in flight (RFC 5927 4.1): otherwise anybody could have sent the message.
     pub(crate) fn quotes_flight(&self, seq: SeqNumber) -> bool {
-        self.state() == State::Listen || seq.between(self.snd_una, self.snd_nxt)
+        // The SYN-ACK of a Fast Open child is not counted as in flight, but it is.
+        let una = if self.fast_opening() { self.iss } else { self.snd_una };
+        self.state() == State::Listen || seq.between(una, self.snd_nxt)
     }
 
     /// An error about a segment in flight: it ends an attempt to connect; later it is only remembered (RFC 5461).
     pub(crate) fn icmp_error(&mut self, cx: &mut Ctx, error: Error, seq: SeqNumber, unreachable: bool) {
         match self.state() {
-            State::SynSent | State::SynReceived => self.attempt_failed(cx, error),
+            // A Fast Open child that was accepted is as good as connected.
+            State::SynSent | State::SynReceived if !self.fast_opening() || self.is(Is::UNACCEPTED) => {
+                self.attempt_failed(cx, error);
+            }
             State::Closed | State::Listen | State::TimeWait => {}
             _ => {
                 if self.knobs.has(Knob::RECV_ERR) {

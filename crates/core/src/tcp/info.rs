@@ -86,6 +86,10 @@ pub struct TcpInfo {
     pub last_transition: Option<Transition>,
     /// The peer's FIN has taken effect.
     pub fin_received: bool,
+    /// A SYN with a good Fast Open cookie opened the connection.
+    pub fast_open_child: bool,
+    /// The peer's SYN brought text that was taken (Fast Open).
+    pub syn_data: bool,
     /// ACKs are delayed in the hope of an answer to ride on (Linux's pingpong mode).
     pub interactive: bool,
     /// Payload of a full segment: `mss` less the options that each segment carries.
@@ -272,6 +276,8 @@ impl Tcb {
             soft_error: self.soft_error,
             last_transition: self.history.last(),
             fin_received: self.is(Is::DONE),
+            fast_open_child: self.fast_open.as_ref().is_some_and(|fast| fast.child),
+            syn_data: self.fast_open.as_ref().is_some_and(|fast| fast.syn_data),
             interactive: self.is(Is::PINGPONG),
             segment_payload: self.effective_mss().min(u32::from(u16::MAX)) as u16,
             peer_segment: self.delack.rcv_mss,

@@ -1,6 +1,7 @@
 //! TCP. The files are a map of a connection's life:
 //!
 //! - `open`, `syn_sent`, `listen`: a connection begins, from this side or from the peer's.
+//! - `fast_open`: a listener's children that take text with the SYN (RFC 7413).
 //! - `rcv_established` (fast path) and `rcv_state_process` (the dispatcher, RFC 9293 3.10.7.4 step by step) take
 //!   segments in; `validate` says which may count, `ack`, `data_queue`, `urgent` and `fin` are the steps.
 //! - `output` sends, `window` says how much may come, `retransmit` and `timers` send again or give up, `rtt` and
@@ -17,6 +18,7 @@ pub(crate) mod close;
 pub mod congestion;
 pub(crate) mod data_queue;
 pub mod ending;
+pub mod fast_open;
 pub(crate) mod fin;
 pub(crate) mod history;
 pub(crate) mod icmp;

@@ -6,6 +6,7 @@ use super::history::History;
 use super::listen::Request;
 use super::marks::Marks;
 use super::options::{Knob, Options as Knobs};
+use super::output::OutSegment;
 use super::rtt::{RttConfig, RttEstimator};
 use super::scoreboard::{CaState, Sent, SentFlags};
 use super::set_state::{Current, set_state};
@@ -122,6 +123,7 @@ impl Tcb {
             history: History::default(),
             stats: Stats::default(),
             listen: None,
+            fast_open: None,
             parent: None,
             successor: None,
             news: Ready::empty(),
@@ -186,6 +188,13 @@ impl Tcb {
 
     /// The SYN, or from SYN_RECEIVED on the SYN-ACK, first or repeated.
     pub(crate) fn send_handshake(&mut self, cx: &mut Ctx) {
+        let segment = self.handshake_segment(cx);
+        self.count_out(cx);
+        cx.send_segment(segment);
+    }
+
+    /// The segment for [`Tcb::send_handshake`].
+    pub(crate) fn handshake_segment(&mut self, cx: &Ctx) -> OutSegment {
         let answer = self.state() != State::SynSent;
         let mut options = Options { mss: Some(self.advertised_mss(cx)), ..Options::default() };
         if if answer { self.is(Is::TIMESTAMPS) } else { cx.cfg.tcp.timestamps } {
@@ -211,9 +220,7 @@ impl Tcb {
             urgent: 0,
             options,
         };
-        let segment = self.address(repr);
-        self.count_out(cx);
-        cx.send_segment(segment);
+        self.address(repr)
     }
 
     /// Takes in the options of the peer's SYN or SYN-ACK (RFC 7323 2.2, 3.2; RFC 2018 2): what both sides sent is on.
@@ -245,7 +252,8 @@ impl Tcb {
         self.snd_wl1 = irs;
     }
 
-    /// A child of a listener, in SYN_RECEIVED, about to look at the segment that completes the handshake.
+    /// A child of a listener, in SYN_RECEIVED, about to look at the segment that completes the handshake; of a request that
+    /// was never in a table, about to take the text of its SYN.
     pub(crate) fn from_request(
         cx: &mut Ctx,
         key: Key,
@@ -253,6 +261,7 @@ impl Tcb {
         knobs: Knobs,
         congestion: Congestion,
     ) -> Self {
+        let cause = if request.current.get() == State::Closed { Cause::Syn } else { Cause::Handshake };
         let mut child = Self::with_congestion(cx, key, request.id, knobs, congestion);
         child.is = Is::UNACCEPTED;
         child.knobs.on.remove(Knob::ANY_PORT | Knob::DEFER);
@@ -272,7 +281,7 @@ impl Tcb {
         child.push_handshake(request.iss, request.sent_at, flags);
         child.is.set(Is::SYN_RETRANSMITTED, request.retransmits > 0);
         child.retransmits = 0;
-        set_state(&mut child, cx, State::SynReceived, Cause::Handshake, Initiator::Peer);
+        set_state(&mut child, cx, State::SynReceived, cause, Initiator::Peer);
         child
     }
 

@@ -1,5 +1,6 @@
 //! Options of a TCP socket, and what the application sees of them.
 
+use super::fast_open::FastOpenKeys;
 use crate::config::TcpConfig;
 use crate::error::Error;
 use alloc::string::String;
@@ -70,6 +71,13 @@ pub enum TcpOption {
     RecvErr(bool),
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`: believe ICMP's "too big" (Linux's WANT and DO). Default on.
     PathMtuDiscovery(bool),
+    /// `TCP_FASTOPEN`: a listener takes text with the SYN (RFC 7413), of so many connections at the most whose handshake is
+    /// not over; clamped to `somaxconn`. 0 = off. It needs [`TcpConfig::fast_open_server`](crate::TcpConfig).
+    FastOpen(u32),
+    /// `TCP_FASTOPEN_NO_COOKIE`: a listener takes it without a cookie. Default off.
+    FastOpenWithoutCookie(bool),
+    /// `TCP_FASTOPEN_KEY`: the keys of this listener's cookies.
+    FastOpenKeys(FastOpenKeys),
 }
 
 /// Values of a socket's options.

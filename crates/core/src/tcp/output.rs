@@ -64,6 +64,7 @@ impl OutSegment {
         (repr.seq.0.wrapping_sub(una), repr.ack.0.wrapping_sub(nxt)).hash(h);
         let options = &repr.options;
         (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
+        options.fast_open.hash(h);
         for (start, end) in &options.sack {
             (start.0.wrapping_sub(nxt), end.0.wrapping_sub(nxt)).hash(h);
         }
@@ -112,7 +113,7 @@ impl Tcb {
         matches!(
             self.state(),
             State::Established | State::CloseWait | State::FinWait1 | State::Closing | State::LastAck
-        )
+        ) || self.opens_for_text()
     }
 
     /// Writes the next packet of this connection into `frame`: a retransmission, new data, or a bare ACK.

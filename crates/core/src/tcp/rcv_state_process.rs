@@ -30,6 +30,11 @@ impl Tcb {
             State::Closed | State::Listen | State::NewSynRecv | State::TimeWait => return Verdict::Done,
             _ => {}
         }
+        if self.fast_opening()
+            && let Some(verdict) = self.check_fast_open(cx, seg)
+        {
+            return verdict;
+        }
         // Steps one to four: sequence, RST, security, SYN.
         if !self.validate_incoming(cx, seg) {
             return Verdict::Done;
@@ -56,7 +61,8 @@ impl Tcb {
 
     fn check_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> Step {
         let opening = self.state() == State::SynReceived;
-        if opening && !(seg.ack.after(self.snd_una) && seg.ack.before_eq(self.snd_nxt)) {
+        let acked = seg.ack.after(self.snd_una) || self.fast_opening() && seg.ack == self.snd_una;
+        if opening && !(acked && seg.ack.before_eq(self.snd_nxt)) {
             return Step::Stop(Verdict::Reset);
         }
         match self.tcp_ack(cx, seg) {
@@ -66,6 +72,9 @@ impl Tcb {
                 self.challenge_ack(cx);
                 return Step::Stop(Verdict::Done);
             }
+        }
+        if self.state() == State::FinWait1 && self.fast_opening() {
+            self.fast_open_done(cx);
         }
         match self.state() {
             State::SynReceived => self.handshake_done(cx, seg),
@@ -93,7 +102,11 @@ impl Tcb {
         self.snd_wl1 = seg.seq;
         self.max_window = self.max_window.max(self.snd_wnd);
         set_state(self, cx, State::Established, Cause::Handshake, Initiator::Peer);
-        self.finish_connect(cx);
+        if self.fast_opening() {
+            self.fast_open_done(cx);
+        } else {
+            self.finish_connect(cx);
+        }
         if self.is(Is::SND_SHUT) {
             // shutdown(Write) before the handshake was over: only remembered until now.
             self.close_sending(cx, Cause::Shutdown);

@@ -84,6 +84,10 @@ impl Tcb {
 
     /// Starts or restarts the retransmission timer for what is in flight (RFC 6298 5.1, 5.3).
     pub(crate) fn arm_rto(&mut self, cx: &mut Ctx) {
+        if self.fast_opening() {
+            // The timer is the SYN-ACK's.
+            return;
+        }
         let mut rto = self.backed_off_rto(cx);
         // The last wait before the user timeout ends with it (Linux `tcp_clamp_rto_to_user_timeout`).
         if let (Some(start), user @ 1..) = (self.retrans_stamp, self.knobs.user_timeout_ms) {
@@ -96,6 +100,7 @@ impl Tcb {
 
     fn on_retransmit_timer(&mut self, cx: &mut Ctx) {
         match self.state() {
+            _ if self.fast_opening() => self.on_fast_open_timer(cx),
             State::SynSent => self.on_syn_timer(cx),
             State::SynReceived => self.on_synack_timer(cx),
             _ if self.rtx.is_empty() => self.on_probe_timer(cx),

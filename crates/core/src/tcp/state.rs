@@ -219,7 +219,7 @@ arrows! {
     Closed => Listen: Listen;
     Closed => SynSent: Connect;
     Closed => NewSynRecv: Syn;
-    Closed => SynReceived: Handshake;
+    Closed => SynReceived: Syn, Handshake;
     Listen => Closed: Close, Shutdown, Abort, Killed;
     SynSent => Established: Handshake;
     SynSent => SynReceived: Syn;

@@ -1,6 +1,7 @@
 //! The record of one connection (RFC 9293 3.3.1's TCB; Linux `struct tcp_sock`).
 
 use super::congestion::Congestion;
+use super::fast_open::FastOpen;
 use super::history::History;
 use super::info::Chrono;
 use super::listen::Listen;
@@ -275,6 +276,8 @@ pub(crate) struct Tcb {
     pub(crate) history: History,
     pub(crate) stats: Stats,
     pub(crate) listen: Option<Box<Listen>>,
+    /// Of a listener that takes text with the SYN, and of a connection that such a listener made.
+    pub(crate) fast_open: Option<Box<FastOpen>>,
     /// Slot of the listener that a child waits at.
     pub(crate) parent: Option<Key>,
     pub(crate) successor: Option<Successor>,

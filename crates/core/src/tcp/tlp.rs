@@ -25,6 +25,9 @@ impl Tcb {
     /// The retransmission timer runs from now; where another timer had taken its place, from when the oldest segment left
     /// (Linux `tcp_rearm_rto`).
     pub(crate) fn rearm_rto(&mut self, cx: &mut Ctx) {
+        if self.fast_opening() {
+            return;
+        }
         let Some(oldest) = self.rtx.front().map(|sent| sent.at) else {
             self.timers.clear(Timer::Retransmit);
             self.pending = Pending::Retransmission;
@@ -43,7 +46,12 @@ impl Tcb {
     pub(crate) fn schedule_loss_probe(&mut self, cx: &mut Ctx, from_now: bool) -> bool {
         let calm = matches!(self.ca_state, CaState::Open | CaState::Cwr);
         let Some(oldest) = self.rtx.front().map(|sent| sent.at) else { return false };
-        if !cx.cfg.tcp.tail_loss_probes || !calm || !self.is(Is::SACK) || self.handshake_unacked() {
+        if !cx.cfg.tcp.tail_loss_probes
+            || !calm
+            || !self.is(Is::SACK)
+            || self.handshake_unacked()
+            || self.fast_opening()
+        {
             return false;
         }
         let mut timeout = match self.rtt.srtt_micros() {

@@ -71,7 +71,7 @@ impl Tcb {
     }
 
     /// RFC 7323 5.3 R1.
-    fn paws_rejects(&self, cx: &Ctx, seg: &Seg<'_>) -> bool {
+    pub(super) fn paws_rejects(&self, cx: &Ctx, seg: &Seg<'_>) -> bool {
         let Some((value, _)) = seg.options.timestamps else { return false };
         self.is(Is::TIMESTAMPS)
             && (value.wrapping_sub(self.ts_recent) as i32) < 0

@@ -1,13 +1,14 @@
 //! How the stack behind the calls is set up.
 
 use lastack_core::wire::Capabilities;
-use lastack_core::{Config, Route, TcpConfig};
+use lastack_core::{Config, FastOpenKeys, Route, TcpConfig};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Addresses, sizes and knobs of a [`Machine`](super::Machine). The default is what packetdrill's usual runners set up:
 /// addresses 192.168.0.1 and fd3d:0a0b:17d6::1, every other destination address taken as local too, an MTU of 1500
 /// bytes for IPv4 and 1520 for IPv6 (an MSS of 1460 in both), receive buffers of 4096 / 540,000 / 15 MiB, send buffers of
-/// 4096 / 256 KiB / 4 MiB, CUBIC, 5 repeats of a SYN.
+/// 4096 / 256 KiB / 4 MiB, CUBIC, 5 repeats of a SYN, and
+/// Fast Open for listeners that ask for it, with a fixed key.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The stack's configuration.
@@ -30,6 +31,9 @@ pub struct Settings {
 /// (`TCP_DEFAULT_SCALING_RATIO` since 6.11), in 256ths.
 const WINDOW_RATIO: u64 = 128;
 
+/// Key of Fast Open cookies, a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4 in Linux's spelling: cookies in scripts depend on it.
+const FAST_OPEN_KEY: [u8; 16] = 0xd4d4_d4d4_c3c3_c3c3_b2b2_b2b2_a1a1_a1a1_u128.to_le_bytes();
+
 /// Segment size to whose multiple the first window is cut.
 const SEGMENT: u64 = 1460;
 
@@ -49,6 +53,8 @@ impl Default for Settings {
             slow_start_after_idle: false,
             segmentation_model: Some(2),
             send_buffer_max: 4 << 20,
+            fast_open_server: true,
+            fast_open_keys: Some(FastOpenKeys { primary: FAST_OPEN_KEY, backup: None }),
             ..TcpConfig::default()
         };
         let mut settings = Self {

@@ -1,6 +1,7 @@
 //! Linux's settings under `/proc/sys`, by name, on a [`Settings`].
 
 use super::Settings;
+use lastack_core::FastOpenKeys;
 use std::fmt;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ impl std::error::Error for SysctlError {}
 
 /// Settings that only lastack's one behaviour can be asked of; a blank list: any value, because nothing that a script sees
 /// depends on it.
-const FIXED: [(&str, &[&str]); 22] = [
+const FIXED: [(&str, &[&str]); 21] = [
     ("ip_forward", &[]),
     ("tcp_autocorking", &[]),
     ("tcp_base_mss", &[]),
@@ -35,7 +36,6 @@ const FIXED: [(&str, &[&str]); 22] = [
     ("tcp_dsack", &["1"]),
     ("tcp_ecn", &["0"]),
     ("tcp_ecn_fallback", &[]),
-    ("tcp_fastopen", &["0"]),
     ("tcp_limit_output_bytes", &[]),
     ("tcp_migrate_req", &["0"]),
     ("tcp_moderate_rcvbuf", &[]),
@@ -125,6 +125,14 @@ impl Settings {
                 return Err(SysctlError::Unsupported("tcp_syncookies = 2".into()));
             }
             "tcp_syncookies" => tcp.syn_cookies = given.switch()?,
+            "tcp_fastopen" => {
+                let bits: u32 = given.bits()?;
+                // Bit 1 is the client's, which lastack does not have: its connections open in the ordinary way.
+                tcp.fast_open_server = bits & 0x2 != 0;
+                tcp.fast_open_without_cookie = bits & 0x200 != 0;
+                tcp.fast_open_listeners = bits & 0x400 != 0;
+            }
+            "tcp_fastopen_key" => tcp.fast_open_keys = Some(given.keys()?),
             "tcp_abort_on_overflow" => tcp.abort_on_overflow = given.switch()?,
             "tcp_timestamps" if given.value == "2" => tcp.timestamps = true,
             "tcp_timestamps" => tcp.timestamps = given.switch()?,
@@ -169,6 +177,30 @@ impl Given<'_> {
 
     fn number<T: std::str::FromStr>(&self) -> Result<T, SysctlError> {
         self.value.parse().map_err(|_| self.invalid())
+    }
+
+    /// A number that may be hexadecimal.
+    fn bits(&self) -> Result<u32, SysctlError> {
+        match self.value.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16).map_err(|_| self.invalid()),
+            None => self.number(),
+        }
+    }
+
+    /// One or two Fast Open keys, each of four 32-bit numbers in hexadecimal.
+    fn keys(&self) -> Result<FastOpenKeys, SysctlError> {
+        let mut keys = self.value.split(',').map(|text| {
+            let mut key = [0; 16];
+            let mut words = text.split('-');
+            for place in key.chunks_exact_mut(4) {
+                let word = words.next().and_then(|word| u32::from_str_radix(word, 16).ok());
+                place.copy_from_slice(&word.ok_or_else(|| self.invalid())?.to_le_bytes());
+            }
+            if words.next().is_none() { Ok(key) } else { Err(self.invalid()) }
+        });
+        let primary = keys.next().ok_or_else(|| self.invalid())??;
+        let backup = keys.next().transpose()?;
+        if keys.next().is_none() { Ok(FastOpenKeys { primary, backup }) } else { Err(self.invalid()) }
     }
 
     fn switch(&self) -> Result<bool, SysctlError> {

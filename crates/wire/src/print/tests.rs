@@ -74,12 +74,13 @@ fn syn_shows_its_options_in_the_order_of_the_wire() {
         sack_permitted: true,
         timestamps: Some((10, 0)),
         user_timeout: Some(UserTimeout { minutes: true, value: 5 }),
+        fast_open: tcp::FastOpen::new(&[0xa1, 2, 3, 4], false),
         ..Options::default()
     };
     assert_eq!(
         print(&tcp_v4(&tcp::Repr { options, ..repr(Flags::SYN) }, b"")),
         "IP 10.0.0.1.1234 > 10.0.0.2.80: Flags [S], seq 1001, win 512, \
-         options [mss 1460,sackOK,TS val 10 ecr 0,wscale 7,uto 5 min], length 0",
+         options [mss 1460,sackOK,TS val 10 ecr 0,wscale 7,uto 5 min,tfo a1020304], length 0",
     );
 }
 

@@ -1,5 +1,7 @@
-//! TCP options: MSS (RFC 9293), window scale and timestamps (RFC 7323), SACK (RFC 2018), user timeout (RFC 5482).
+//! TCP options: MSS (RFC 9293), window scale and timestamps (RFC 7323), SACK (RFC 2018), user timeout (RFC 5482),
+//! Fast Open (RFC 7413).
 
+use super::fast_open::{FAST_OPEN_NUMBER, FastOpen};
 use crate::SeqNumber;
 
 /// Room for options in a header, in bytes.
@@ -8,13 +10,15 @@ pub const MAX_OPTIONS_LEN: usize = 40;
 pub const MAX_SACK_BLOCKS: usize = 4;
 
 const END: u8 = 0;
-const NOP: u8 = 1;
+pub(super) const NOP: u8 = 1;
 const MSS: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 const USER_TIMEOUT: u8 = 28;
+pub(super) const FAST_OPEN: u8 = 34;
+pub(super) const EXPERIMENT: u8 = 254;
 
 /// SACK blocks of one segment: at most four, in the order of the wire (the first is the most recent, RFC 2018).
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,6 +122,8 @@ pub struct Options {
     pub sack: SackBlocks,
     /// User timeout.
     pub user_timeout: Option<UserTimeout>,
+    /// Fast Open. It has a meaning on segments with SYN only. Written if there is room and no SACK block.
+    pub fast_open: Option<FastOpen>,
     /// A length was wrong. Where it was below 2 or ran past the header, parsing stopped there; where it was only
     /// not the length this kind has, that option was skipped. Linux does both without a word.
     pub malformed: bool,
@@ -183,8 +189,19 @@ impl Options {
                 let word = u16::from_be_bytes([a, b]);
                 self.user_timeout = Some(UserTimeout { minutes: word & 0x8000 != 0, value: word & 0x7fff });
             }
+            (FAST_OPEN, cookie) => self.parse_fast_open(cookie, false),
+            (EXPERIMENT, [n0, n1, cookie @ ..]) if [*n0, *n1] == FAST_OPEN_NUMBER => {
+                self.parse_fast_open(cookie, true);
+            }
             (MSS | WINDOW_SCALE | SACK_PERMITTED | TIMESTAMPS | USER_TIMEOUT, _) => self.malformed = true,
             _ => {}
+        }
+    }
+
+    fn parse_fast_open(&mut self, cookie: &[u8], experimental: bool) {
+        match FastOpen::new(cookie, experimental) {
+            None => self.malformed = true,
+            option => self.fast_open = option,
         }
     }
 
@@ -235,6 +252,20 @@ impl Options {
         if self.sack.len() < room { self.sack.len() } else { room }
     }
 
+    /// Bytes of the Fast Open option, if it will be written.
+    #[inline]
+    const fn fast_open_emitted(&self) -> usize {
+        match &self.fast_open {
+            Some(option)
+                if self.sack.is_empty()
+                    && self.len_without_sack() + option.emitted_len() <= MAX_OPTIONS_LEN =>
+            {
+                option.emitted_len()
+            }
+            _ => 0,
+        }
+    }
+
     /// Bytes that the options take in a header, padded: 0..=40, a multiple of 4.
     #[inline]
     #[must_use]
@@ -243,7 +274,7 @@ impl Options {
             0 => 0,
             blocks => 4 + 8 * blocks,
         };
-        self.len_without_sack() + sack
+        self.len_without_sack() + sack + self.fast_open_emitted()
     }
 
     /// Writes the options to `area`, which is `emitted_len` bytes long. Gives the sum of its words in native order.
@@ -301,6 +332,9 @@ impl Options {
         if let Some(UserTimeout { minutes, value }) = self.user_timeout {
             let [a, b] = (u16::from(minutes) << 15 | value & 0x7fff).to_be_bytes();
             put([USER_TIMEOUT, 4, a, b]);
+        }
+        if self.fast_open_emitted() > 0 {
+            self.fast_open.iter().flat_map(FastOpen::words).for_each(put);
         }
         sum
     }

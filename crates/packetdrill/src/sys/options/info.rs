@@ -10,6 +10,8 @@ const LEN: usize = 280;
 const HAS_TIMESTAMPS: u8 = 1;
 const HAS_SACK: u8 = 2;
 const HAS_WSCALE: u8 = 4;
+const HAS_SYN_DATA: u8 = 32;
+const IS_FAST_OPEN_CHILD: u8 = 128;
 /// Linux's "no threshold yet" (`TCP_INFINITE_SSTHRESH`).
 const NO_THRESHOLD: u32 = 0x7fff_ffff;
 
@@ -84,6 +86,12 @@ fn first_bytes(out: &mut Layout, info: &TcpInfo) {
     }
     if info.sack {
         options |= HAS_SACK;
+    }
+    if info.fast_open_child {
+        options |= IS_FAST_OPEN_CHILD;
+    }
+    if info.syn_data {
+        options |= HAS_SYN_DATA;
     }
     let (theirs, ours) = info.window_scales.unwrap_or_default();
     if info.window_scales.is_some() {

@@ -3,7 +3,7 @@
 use super::super::Machine;
 use super::{cut, int, int_value};
 use crate::call::Fd;
-use lastack_core::{SocketOptions, State, TcpHandle, TcpOption};
+use lastack_core::{FastOpenKeys, SocketOptions, State, TcpHandle, TcpOption};
 use std::time::Duration;
 
 /// Room for the name of a congestion control (`TCP_CA_NAME_MAX`).
@@ -15,6 +15,7 @@ const CLAMP_MIN: i32 = 1152;
 /// Linux numbers that `libc` has no name for.
 const TCP_CC_INFO: i32 = 26;
 const TCP_INQ: i32 = 36;
+const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 
 impl Machine {
     pub(super) fn get_tcp_option(&mut self, fd: Fd, name: i32, len: usize) -> Result<Vec<u8>, i32> {
@@ -57,6 +58,16 @@ impl Machine {
                 let mut name = name.as_bytes().to_vec();
                 name.resize(NAME_MAX, 0);
                 return Ok(cut(&name, len));
+            }
+            libc::TCP_FASTOPEN | TCP_FASTOPEN_NO_COOKIE => {
+                let (limit, no_cookie) = self.stack.tcp_fast_open(handle).unwrap_or_default();
+                if name == libc::TCP_FASTOPEN { limit as i32 } else { no_cookie.into() }
+            }
+            libc::TCP_FASTOPEN_KEY => {
+                let keys = self.stack.tcp_fast_open_keys(handle).ok_or(libc::EBADF)?;
+                let mut bytes = keys.primary.to_vec();
+                bytes.extend(keys.backup.iter().flatten());
+                return Ok(cut(&bytes, len));
             }
             _ => self.get_kept(fd, libc::IPPROTO_TCP, name)?,
         };
@@ -124,6 +135,9 @@ impl Machine {
             }
             return self.set_congestion(handle, value.ok_or(libc::EFAULT)?);
         }
+        if name == libc::TCP_FASTOPEN_KEY {
+            return self.set_fast_open_keys(handle, value.ok_or(libc::EFAULT)?, len);
+        }
         if len < 4 {
             return Err(libc::EINVAL);
         }
@@ -155,6 +169,8 @@ impl Machine {
                 self.files.socket_mut(fd)?.tells_inq = on;
                 return Ok(());
             }
+            libc::TCP_FASTOPEN => TcpOption::FastOpen(small(0, i32::MAX)?),
+            TCP_FASTOPEN_NO_COOKIE => TcpOption::FastOpenWithoutCookie(small(0, 1)? == 1),
             libc::TCP_FASTOPEN_CONNECT => return Err(libc::EOPNOTSUPP),
             libc::TCP_TIMESTAMP | libc::TCP_REPAIR_QUEUE | libc::TCP_REPAIR => return Err(libc::EPERM),
             _ => return self.set_kept(fd, libc::IPPROTO_TCP, name, number),
@@ -167,6 +183,16 @@ impl Machine {
         let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
         let name = String::from_utf8_lossy(name.get(..end).unwrap_or_default()).into_owned();
         self.set_core(handle, TcpOption::Congestion(name))
+    }
+
+    /// One key of 16 bytes, or two: the new one and the one before.
+    fn set_fast_open_keys(&mut self, handle: TcpHandle, value: &[u8], len: usize) -> Result<(), i32> {
+        if len != 16 && len != 32 {
+            return Err(libc::EINVAL);
+        }
+        let primary = *value.first_chunk::<16>().ok_or(libc::EFAULT)?;
+        let backup = value.get(16..).and_then(|rest| rest.first_chunk::<16>().copied());
+        self.set_core(handle, TcpOption::FastOpenKeys(FastOpenKeys { primary, backup }))
     }
 
     fn set_segment_size(&mut self, handle: TcpHandle, number: i32) -> Result<(), i32> {
