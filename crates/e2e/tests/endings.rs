@@ -307,7 +307,7 @@ ways! {
     };
     keepalive_finds_a_dead_peer: Way {
         steps: &[
-            Do(A, KeepAlive), Lose(A, Any, ALL), Do(A, ReadFails(ETIMEDOUT)), Is(A, Closed), Do(A, ReadEnd),
+            Do(A, KeepAlive), Lose(A, Any, ALL), Do(A, ReadFails(ETIMEDOUT)), Is(A, Closed), Do(A, ReadEnd), Lost(A, 3),
             Lose(A, Any, 0), Is(B, Established), Do(B, Write(5)), Is(B, Closed), Do(B, ReadFails(ECONNRESET)),
         ],
         a: &[(Closed, Cause::KeepAliveTimeout)],
