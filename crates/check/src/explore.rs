@@ -1,4 +1,4 @@
-//! The search: breadth first, so that the schedule of a violation is a short one.
+//! The search: depth first, which holds few states at a time, and breadth first for the schedule of a violation.
 
 use crate::configuration::Configuration;
 use crate::rules::{Broken, Rule};
@@ -25,7 +25,7 @@ pub struct Limits {
     pub transitions: Option<usize>,
     /// Stop after this time.
     pub time: Option<Duration>,
-    /// Threads of the search; with one, a violation's schedule is the shortest there is. 0 is read as 1.
+    /// Threads of the search, 1 at least; 2 at least with a limit of time.
     pub threads: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct Report {
     pub states: usize,
     /// Transitions between them.
     pub transitions: usize,
-    /// Length of the longest of the shortest paths.
+    /// Length of the longest schedule that was followed.
     pub depth: usize,
     /// How long it took.
     pub time: Duration,

@@ -8,7 +8,7 @@
 //! | piece | what it is |
 //! |---|---|
 //! | [`configurations`] | the committed list of bounded worlds |
-//! | [`explore`] | the search, breadth first, by the model checker `stateright` |
+//! | [`explore`] | the search, by the model checker `stateright` |
 //! | [`Rule`] | what must hold in each state, and that from each state everything ends |
 //! | [`replay`] | a schedule as a [`Log`](lastack_sim::Log), to be drawn |
 //! | [`script()`] | one end of it as a packetdrill script |

@@ -53,6 +53,8 @@ pub(crate) struct Flying {
     pub(crate) sent: Instant,
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) meta: PacketMeta,
+    /// Its place in the log, if there is one.
+    pub(crate) index: Option<usize>,
     /// Digest of everything that does not change with time.
     digest: u64,
     /// When the echoed timestamp was taken.
@@ -77,7 +79,7 @@ impl Flying {
             }
             None => bytes.hash(&mut h),
         }
-        Self { from, sent: now, bytes: bytes.into(), meta, digest: h.finish(), echo }
+        Self { from, sent: now, bytes: bytes.into(), meta, index: None, digest: h.finish(), echo }
     }
 
     pub(crate) fn digest(&self, now: Instant) -> u64 {

@@ -321,9 +321,7 @@ impl World {
         let before = self.flying.len();
         self.stacks[to as usize].edit().receive(self.now, &packet.meta, &packet.bytes);
         if let Some(log) = log {
-            let index =
-                log.packets.iter().position(|p| p.bytes[..] == packet.bytes[..] && p.sent == packet.sent);
-            log.records.extend(index.map(|index| self.record(to, What::Arrived(index))));
+            log.records.extend(packet.index.map(|index| self.record(to, What::Arrived(index))));
         }
         self.flush(to, log);
         if is_reset {
@@ -392,6 +390,7 @@ impl World {
                 let what = format!("{} sends more than {BURST} packets at one instant", side.name());
                 return self.broke(Rule::Ends, what);
             }
+            let index = log.as_ref().map(|log| log.packets.len());
             if let Some(log) = log {
                 log.records.push(self.record(side, What::Sent(log.packets.len())));
                 let arrives = (!self.off[side.other() as usize]).then_some(self.now);
@@ -399,7 +398,9 @@ impl World {
                 log.packets.push(Packet { from: side, sent: self.now, arrives, bytes, meta, by_hand: false });
             }
             if !self.off[side.other() as usize] {
-                self.flying.push(Flying::new(side, self.now, bytes, meta, &self.origins));
+                let mut flying = Flying::new(side, self.now, bytes, meta, &self.origins);
+                flying.index = index;
+                self.flying.push(flying);
             }
         }
         self.note_transitions(side, log);

@@ -236,16 +236,9 @@ pub struct Bestiary {
                   124 with --strict-faults if a fault never took effect."
 )]
 pub struct Run {
-    /// Print a line on standard error for each change of state, with the connection and the cause
-    #[arg(long)]
-    pub trace: bool,
-    /// Write all packets to FILE (pcapng)
-    #[arg(long, value_name = "FILE.pcapng")]
-    pub capture: Option<PathBuf>,
-    /// At the end, print on standard error each connection, its bytes, how it ended and who ended it
-    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true,
-          default_missing_value = "text")]
-    pub summary: Option<Summary>,
+    /// What is shown of the connections
+    #[command(flatten)]
+    pub seeing: Seeing,
     /// Largest packet inside the namespace, in bytes, 576 to 65535; below 1280 the program has no IPv6
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MTU, value_parser = mtu)]
     pub mtu: u16,
@@ -303,6 +296,21 @@ pub struct Run {
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub command: Vec<OsString>,
+}
+
+/// What `run`, `attach` and `tun2socks` show of the connections that they carry.
+#[derive(Debug, clap::Args)]
+pub struct Seeing {
+    /// Print a line on standard error for each change of state, with the connection and the cause
+    #[arg(long)]
+    pub trace: bool,
+    /// Write all packets to FILE (pcapng)
+    #[arg(long, value_name = "FILE.pcapng")]
+    pub capture: Option<PathBuf>,
+    /// At the end, print on standard error each connection, its bytes, how it ended and who ended it
+    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true,
+          default_missing_value = "text")]
+    pub summary: Option<Summary>,
 }
 
 fn seed(text: &str) -> Result<u64, String> {

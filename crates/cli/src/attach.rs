@@ -1,6 +1,6 @@
 //! `lastack attach`: the network of a namespace that exists already.
 
-use crate::args::{Summary, mtu};
+use crate::args::{Seeing, Summary, mtu};
 use crate::limits::LimitArgs;
 use clap::{Parser, ValueEnum};
 use lastack_gateway::{AttachOptions, AttachTarget, Outgoing, Publish, Upstream};
@@ -78,16 +78,9 @@ pub struct Attach {
     /// Lead a port of the host to a port of the namespace; may be repeated
     #[arg(long, short, value_name = "[ADDR:]PORT:PORT[/tcp|udp]")]
     pub publish: Vec<Publish>,
-    /// Print a line on standard error for each change of state, with the connection and the cause
-    #[arg(long)]
-    pub trace: bool,
-    /// Write all packets to FILE (pcapng)
-    #[arg(long, value_name = "FILE.pcapng")]
-    pub capture: Option<PathBuf>,
-    /// At the end, print on standard error each connection, its bytes, how it ended and who ended it
-    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true,
-          default_missing_value = "text")]
-    pub summary: Option<Summary>,
+    /// What is shown of the connections
+    #[command(flatten)]
+    pub seeing: Seeing,
     /// Bounds on what lastack holds
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -172,9 +165,9 @@ pub fn main(args: Attach) -> Result<ExitCode, String> {
         seccomp: args.enable_seccomp,
         ready_fd: args.ready_fd,
         exit_fd: args.exit_fd,
-        trace: args.trace,
-        summary: args.summary.map(Summary::format),
-        capture: args.capture,
+        trace: args.seeing.trace,
+        summary: args.seeing.summary.map(Summary::format),
+        capture: args.seeing.capture,
         limits: args.limits.limits(),
         ..AttachOptions::new(target)
     });

@@ -203,3 +203,33 @@ fn ladder(configuration: &Configuration, summary: &str, schedule: &[lastack_chec
 fn rounded(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e3).round() / 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+    use lastack_check::{Broken, Rule};
+
+    #[test]
+    fn violation_leaves_a_capture_and_a_script_for_each_end() {
+        let directory = std::env::temp_dir().join(format!("lastack-check-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let args =
+            Check::try_parse_from(["check", "--json", "--output", directory.to_str().unwrap()]).unwrap();
+        let configuration = &lastack_check::configurations()[0];
+        let broken = Broken { rule: Rule::Finished, what: "A still has a record".to_owned() };
+        let violation = Violation { broken, schedule: lastack_check::undisturbed(configuration) };
+        let breach = tell(&args, configuration, &violation).unwrap();
+        let names: Vec<_> =
+            breach.files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(
+            names,
+            ["client-closes-reorder.pcapng", "client-closes-reorder-a.pkt", "client-closes-reorder-b.pkt"]
+        );
+        for file in &breach.files {
+            assert!(std::fs::metadata(file).unwrap().len() > 200, "{}", file.display());
+        }
+        assert_eq!((breach.rule, breach.steps), (Rule::Finished.text(), violation.schedule.len()));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,11 +1,10 @@
 //! `lastack tun2socks`: a whole machine's TUN interface, carried on through a proxy.
 
-use crate::args::{Summary, mtu};
+use crate::args::{Seeing, Summary, mtu};
 use crate::limits::LimitArgs;
 use clap::Parser;
 use lastack_gateway::{Outgoing, Prefix, Tun2SocksOptions, TunRoute, Upstream};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Carry what this machine sends into a TUN interface on through a proxy.
@@ -64,16 +63,9 @@ pub struct Tun2Socks {
     /// Have lastack's own packets leave from this IPv6 address
     #[arg(long, value_name = "ADDR")]
     pub outbound_addr6: Option<Ipv6Addr>,
-    /// Print a line on standard error for each change of state, with the connection and the cause
-    #[arg(long)]
-    pub trace: bool,
-    /// Write all packets to FILE (pcapng)
-    #[arg(long, value_name = "FILE.pcapng")]
-    pub capture: Option<PathBuf>,
-    /// At the end, print on standard error each connection, its bytes, how it ended and who ended it
-    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true,
-          default_missing_value = "text")]
-    pub summary: Option<Summary>,
+    /// What is shown of the connections
+    #[command(flatten)]
+    pub seeing: Seeing,
     /// Bounds on what lastack holds
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -96,9 +88,9 @@ pub fn main(args: Tun2Socks) -> ExitCode {
         addresses: args.address,
         routes: args.route,
         mtu: args.mtu,
-        trace: args.trace,
-        summary: args.summary.map(Summary::format),
-        capture: args.capture,
+        trace: args.seeing.trace,
+        summary: args.seeing.summary.map(Summary::format),
+        capture: args.seeing.capture,
         limits: args.limits.limits(),
         ..Tun2SocksOptions::new(args.tun, args.upstream)
     });
