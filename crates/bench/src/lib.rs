@@ -5,6 +5,7 @@
 //! * [`lastack_peer`], [`smoltcp_peer`]: the two stacks doing it;
 //! * [`summary`]: interleaved timed runs, rates and ratios;
 //! * [`gateway`]: `lastack run`, slirp4netns and pasta under the same loads, in network namespaces;
+//! * [`wan`]: lastack and the running kernel as senders over the same emulated road, in real time;
 //! * [`callgrind`]: the same work counted in instructions;
 //! * [`memory`]: bytes per idle connection and per TIME_WAIT record, through the counting [`alloc`]ator.
 
@@ -17,4 +18,5 @@ pub mod memory;
 pub mod smoltcp_peer;
 pub mod stream;
 pub mod summary;
+pub mod wan;
 pub mod workload;

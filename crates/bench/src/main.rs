@@ -7,6 +7,7 @@ use lastack_bench::gateway::load::Load;
 use lastack_bench::gateway::{self, Tool, place};
 use lastack_bench::memory::{self, Figure};
 use lastack_bench::summary::{self, Outcome};
+use lastack_bench::wan::{self, Point};
 use lastack_bench::workload::{Case, Peer};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
@@ -45,6 +46,10 @@ enum What {
     Callgrind(Callgrind),
     /// `lastack run` beside slirp4netns and pasta: throughput, new connections and round trips of a program. Needs root.
     Gateway(Gateway),
+    /// lastack and the kernel as senders over the same emulated road, in real time: goodput of one connection. Needs root.
+    Wan(Wan),
+    /// Connections of lastack, and of lastack and the kernel, side by side on one road: Jain's index. Needs root.
+    Fairness(Wan),
     /// The server's side of `gateway`.
     #[command(hide = true)]
     GatewayServer,
@@ -129,6 +134,56 @@ struct Gateway {
     lastack: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+struct Wan {
+    /// Rates of the bottleneck in Mbit/s.
+    #[arg(long, value_delimiter = ',', default_value = "100", value_parser = positive)]
+    rate: Vec<f64>,
+    /// Round-trip times in ms.
+    #[arg(long, value_delimiter = ',', default_value = "50", value_parser = positive)]
+    rtt: Vec<f64>,
+    /// Data packets lost, in per cent.
+    #[arg(long, value_delimiter = ',', default_value = "0", value_parser = per_cent)]
+    loss: Vec<f64>,
+    /// Data packets overtaken, in per cent.
+    #[arg(long, value_delimiter = ',', default_value = "0", value_parser = per_cent)]
+    reorder: Vec<f64>,
+    /// Congestion controls, by their names in Linux.
+    #[arg(long, value_delimiter = ',', default_value = "cubic")]
+    congestion: Vec<String>,
+    /// Runs of each.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Seconds of a run.
+    #[arg(long, default_value_t = 5.0, value_parser = positive)]
+    seconds: f64,
+}
+
+impl Wan {
+    /// Every combination.
+    fn points(&self) -> Vec<Point> {
+        let mut points = Vec::new();
+        for &rate in &self.rate {
+            for &rtt in &self.rtt {
+                for &loss in &self.loss {
+                    points.extend(self.reorder.iter().map(|&reorder| Point { rate, rtt, loss, reorder }));
+                }
+            }
+        }
+        points
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+    if number > 0.0 && number < 1e6 { Ok(number) } else { Err("it takes a number above 0".to_owned()) }
+}
+
+fn per_cent(text: &str) -> Result<f64, String> {
+    let number = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+    if (0.0..=100.0).contains(&number) { Ok(number) } else { Err("it takes 0 to 100".to_owned()) }
+}
+
 impl Gateway {
     fn lastack(&self) -> Result<PathBuf, Box<dyn Error>> {
         if let Some(path) = &self.lastack {
@@ -162,6 +217,10 @@ struct Report {
     memory: Vec<Figure>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     gateway: Vec<gateway::Outcome>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    wan: Vec<wan::Outcome>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fairness: Vec<wan::Shares>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     instructions: Vec<Instructions>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -224,6 +283,12 @@ impl Report {
         if !self.gateway.is_empty() {
             tables.push(gateway::table(&self.gateway));
         }
+        if !self.wan.is_empty() {
+            tables.push(wan::table(&self.wan));
+        }
+        if !self.fairness.is_empty() {
+            tables.push(wan::fairness_table(&self.fairness));
+        }
         tables.extend(self.hot.iter().cloned());
         print!("{}", tables.join("\n"));
         Ok(())
@@ -255,6 +320,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
         What::Callgrind(arguments) => report.callgrind(arguments)?,
         What::Gateway(arguments) => report.gateway = arguments.measure()?,
+        What::Wan(arguments) => {
+            let Wan { congestion, runs, seconds, .. } = arguments;
+            report.wan = wan::goodput(&arguments.points(), congestion, *runs, *seconds)?;
+        }
+        What::Fairness(arguments) => {
+            let Wan { congestion, runs, seconds, .. } = arguments;
+            report.fairness = wan::fairness(&arguments.points(), congestion, *runs, *seconds)?;
+        }
         What::GatewayServer => return Ok(place::server()?),
         What::GatewayLoad { server, load, seconds } => return place::client(server, load, *seconds),
         What::Count { case, peer } => {

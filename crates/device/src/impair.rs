@@ -18,7 +18,7 @@ use crate::waker::Waker;
 
 mod line;
 
-use line::Line;
+pub use line::Line;
 
 /// What happens to the packets of one direction. The default is a perfect line.
 ///
@@ -43,6 +43,9 @@ pub struct Impairment {
     pub corrupt: f64,
     /// Packets that are under way at most; more are dropped.
     pub limit: usize,
+    /// Bytes that may wait for the line at `rate`, the packet that would be the next included; more are dropped (a
+    /// drop-tail queue). `None` = only `limit` bounds it.
+    pub queue: Option<u64>,
 }
 
 impl Default for Impairment {
@@ -57,6 +60,7 @@ impl Default for Impairment {
             duplicate: 0.0,
             corrupt: 0.0,
             limit: 10_000,
+            queue: None,
         }
     }
 }
@@ -70,7 +74,7 @@ pub struct Stats {
     pub delivered: u64,
     /// Vanished by `loss`.
     pub lost: u64,
-    /// Dropped because `limit` packets were under way.
+    /// Dropped because `limit` packets were under way, or `queue` bytes waited.
     pub overflowed: u64,
     /// Held back by `reorder`.
     pub held_back: u64,

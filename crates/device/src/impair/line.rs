@@ -9,8 +9,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{Impairment, Segments, Stats};
 
-/// Packets under way in one direction, ordered by when they arrive.
-pub(super) struct Line {
+/// One direction of an impaired link: the packets under way, ordered by when they arrive. [`Impair`](super::Impair) has two
+/// of them; for those who join devices themselves.
+pub struct Line {
     pub(super) config: Impairment,
     pub(super) stats: Stats,
     rng: ChaCha8Rng,
@@ -58,7 +59,9 @@ impl Dice {
 }
 
 impl Line {
-    pub(super) fn new(config: Impairment, seed: u64, stream: u64) -> Self {
+    /// An empty line. `stream` tells lines of one seed apart.
+    #[must_use]
+    pub fn new(config: Impairment, seed: u64, stream: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
         Self {
@@ -75,8 +78,14 @@ impl Line {
         }
     }
 
-    /// A packet enters the line; split to wire size first.
-    pub(super) fn offer(&mut self, now: Duration, meta: &PacketMeta, packet: &[u8]) {
+    /// What was done to the packets so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// A packet enters the line at `now`, a reading that never goes back; split to wire size first.
+    pub fn offer(&mut self, now: Duration, meta: &PacketMeta, packet: &[u8]) {
         let Ok(segments) = Segments::new(meta, packet) else {
             self.stats.malformed += 1;
             return;
@@ -114,7 +123,7 @@ impl Line {
     }
 
     fn enqueue(&mut self, now: Duration, packet: &[u8], jitter: f64, held_back: bool) {
-        if self.under_way.len() >= self.config.limit {
+        if self.under_way.len() >= self.config.limit || self.queue_is_full(now, packet.len()) {
             self.stats.overflowed += 1;
             return;
         }
@@ -134,6 +143,13 @@ impl Line {
         self.next_number += 1;
     }
 
+    /// A packet of `len` bytes does not fit behind those that wait for the line.
+    fn queue_is_full(&self, now: Duration, len: usize) -> bool {
+        let (Some(queue), Some(rate)) = (self.config.queue, self.config.rate) else { return false };
+        let waiting = self.line_free.saturating_sub(now).as_nanos() * u128::from(rate) / 8_000_000_000;
+        waiting + len as u128 > u128::from(queue)
+    }
+
     /// When the last bit of a packet of `len` bytes leaves the sender, at the configured rate.
     fn leaves(&mut self, now: Duration, len: usize) -> Duration {
         let Some(rate) = self.config.rate.filter(|rate| *rate > 0) else { return now };
@@ -144,16 +160,19 @@ impl Line {
     }
 
     /// When the next packet arrives.
-    pub(super) fn next_due(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
         self.under_way.first_key_value().map(|((arrival, _), _)| *arrival)
     }
 
-    pub(super) fn has_due(&self, now: Duration) -> bool {
+    /// A packet has arrived by `now`.
+    #[must_use]
+    pub fn has_due(&self, now: Duration) -> bool {
         self.next_due().is_some_and(|arrival| arrival <= now)
     }
 
     /// Hands the next packet that has arrived by `now` to `take`.
-    pub(super) fn pop_due<T>(&mut self, now: Duration, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    pub fn pop_due<T>(&mut self, now: Duration, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let first = self.under_way.first_entry().filter(|entry| entry.key().0 <= now)?;
         let ((_, number), packet) = first.remove_entry();
         self.stats.delivered += 1;

@@ -193,6 +193,20 @@ fn overflow_is_dropped_and_counted() {
 }
 
 #[test]
+fn bottleneck_keeps_what_fits_its_queue_and_drops_the_rest() {
+    // A packet of 100 bytes takes 1 ms.
+    let tx = Impairment { rate: Some(800_000), queue: Some(450), ..Default::default() };
+    let mut rig = Rig::new(1, tx, Impairment::default());
+    rig.send(10);
+    assert_eq!(rig.a.tx_stats().overflowed, 6);
+    rig.at(1).a.receive(1, &mut |_, _| {}).unwrap();
+    // One has left, another fits.
+    rig.send(2);
+    assert_eq!(rig.a.tx_stats().overflowed, 7);
+    assert_eq!(numbers(&rig.run()), [0, 1, 2, 3, 0]);
+}
+
+#[test]
 fn dice_are_rolled_for_wire_sized_packets_with_finished_checksums() {
     let mut rig = Rig::new(1, Impairment::default(), Impairment::default());
     let (src, dst) = addresses(false);
