@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, PipeWriter, Write, pipe};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use lastack_device::Device;
 use lastack_device::tun::{Tun, TunOptions};
@@ -26,6 +28,8 @@ use crate::sys;
 use crate::trace::say;
 use crate::wait::{hold_signals, wait};
 
+/// How long a process may take to enter a network namespace of its own.
+const ENTRY: Duration = Duration::from_secs(1);
 /// The default network.
 const CIDR: (std::net::Ipv4Addr, u8) = (std::net::Ipv4Addr::new(10, 0, 2, 0), 24);
 
@@ -57,6 +61,7 @@ fn attach_to(options: AttachOptions) -> Result<(), String> {
     let ready = inherited("ready-fd", options.ready_fd)?;
     let exit = inherited("exit-fd", options.exit_fd)?;
     missing::check_tun()?;
+    elsewhere(&place.network)?;
     let open_files = raise_open_files()?;
     let signals = hold_signals().map_err(|error| format!("cannot block signals: {error}"))?;
     let given = Given {
@@ -138,6 +143,24 @@ fn place(options: &AttachOptions) -> Result<Place, String> {
         return Err(format!("there is no process {pid}"));
     }
     Ok(Place { network, user: options.userns_path.clone() })
+}
+
+/// Refuses the namespace that lastack itself uses the network of: its connections would come back to it. A process that was
+/// started a moment ago may still have to enter its own.
+fn elsewhere(network: &Path) -> Result<(), String> {
+    // A file that is not there, or no namespace, is found out by who opens it.
+    let is_own = || NamespaceId::of(network).ok() == NamespaceId::of(Path::new("/proc/self/ns/net")).ok();
+    let since = Instant::now();
+    while is_own() {
+        if since.elapsed() > ENTRY {
+            let place = network.display();
+            return Err(format!(
+                "{place} is the network that lastack itself is in; it needs one of its own: unshare --net ..."
+            ));
+        }
+        sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 fn inherited(name: &str, number: Option<i32>) -> Result<Option<OwnedFd>, String> {

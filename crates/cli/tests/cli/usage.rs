@@ -83,6 +83,11 @@ fn bad_usage_of_attach_is_one_line_with_the_right_form() {
     rejected(&["attach", "--outbound-addr", "none0", "1"], 125, &["no interface none0"]);
     rejected(&["attach", "--target-type", "bess", "1"], 2, &["--target-type", "lastack attach [OPTIONS]"]);
     rejected(&["attach", "4194305"], 125, &["there is no process 4194305"]);
+    rejected(
+        &["attach", "--netns-type", "path", "/proc/self/ns/net"],
+        125,
+        &["lastack itself is in", "unshare --net"],
+    );
     rejected(&["attach", "1", "an interface's name"], 125, &["an interface's name", "1 to 15"]);
     rejected(&["attach", "--netns-type", "path", "/etc/passwd"], 125, &["/etc/passwd"]);
     rejected(&["attach", "--netns-type", "path", "/nonexistent"], 125, &["/nonexistent"]);
