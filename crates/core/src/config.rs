@@ -1,6 +1,7 @@
 //! Every knob of a stack: its default, its range, and the RFC or Linux sysctl that it answers to.
 
 use crate::ip::Cidr;
+use crate::tcp::congestion::{Algorithm, Congestion};
 use crate::tcp::fast_open::FastOpenKeys;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -151,8 +152,11 @@ pub struct TcpConfig {
     pub recv_buffer_max: usize,
     /// Send buffer at the most (`tcp_wmem[2]`), 4 KiB..=512 MiB. Default 4 MiB.
     pub send_buffer_max: usize,
-    /// Congestion control of new connections: `cubic` or `reno`. Default `cubic`.
+    /// Congestion control of new connections (`tcp_congestion_control`): `cubic`, `reno`, or one of
+    /// [`TcpConfig::congestion_controls`]; an unknown name stands for `cubic`. Default `cubic`.
     pub congestion: String,
+    /// Algorithms of your own, which sockets choose by name beside the built-in ones. Default none.
+    pub congestion_controls: Vec<Algorithm>,
     /// Segments of the initial window (RFC 6928). Default 10.
     pub initial_window: u32,
     /// Begin with the initial window again after an idle RTO (`tcp_slow_start_after_idle`, RFC 5681 4.1). Default true.
@@ -207,6 +211,15 @@ impl Default for Config {
     }
 }
 
+impl TcpConfig {
+    /// Names of the congestion controls that a socket can choose (`tcp_available_congestion_control`): the built-in ones,
+    /// then [`TcpConfig::congestion_controls`].
+    #[must_use]
+    pub fn available_congestion_controls(&self) -> Vec<&'static str> {
+        Congestion::names(self).collect()
+    }
+}
+
 impl Default for TcpConfig {
     fn default() -> Self {
         Self {
@@ -247,6 +260,7 @@ impl Default for TcpConfig {
             recv_buffer_max: 6 << 20,
             send_buffer_max: 4 << 20,
             congestion: String::from("cubic"),
+            congestion_controls: Vec::new(),
             initial_window: 10,
             slow_start_after_idle: true,
             tail_loss_probes: true,

@@ -6,7 +6,7 @@
 use crate::demux::Tables;
 use crate::event::Ready;
 use crate::stack::Stack;
-use crate::tcp::congestion::CongestionControl as _;
+use crate::tcp::congestion::Origin;
 use crate::tcp::fast_open::{FastOpen, Handshake};
 use crate::tcp::listen::{Listen, Request};
 use crate::tcp::options::Knob;
@@ -216,7 +216,7 @@ impl Tcb {
         if let Some(board) = loss {
             board.fingerprint((*snd_una, stats.delivered), now, h);
         }
-        congestion.fingerprint(now, h);
+        congestion.fingerprint(&Origin { now, una: *snd_una, delivered: stats.delivered }, h);
         rtt.fingerprint(now, una, h);
         (rcv_wnd, rcv_space.space, rcv_space.copied).hash(h);
         age(now, rcv_space.since, h);

@@ -242,7 +242,7 @@ impl Stack {
     fn new_child(&mut self, request: &Request, old: Option<Key>, tuple: &Tuple) -> Option<Key> {
         let Self { cx, tables, .. } = self;
         let listener = tables.connections.get(request.listener)?;
-        let (knobs, congestion) = (listener.knobs, listener.congestion.clone());
+        let (knobs, congestion) = (listener.knobs, listener.congestion.fresh(&cx.cfg.tcp));
         let key =
             tables.connections.insert_with(|key| Tcb::from_request(cx, key, request, knobs, congestion));
         if let Some(tcb) = tables.connections.get_mut(request.listener) {

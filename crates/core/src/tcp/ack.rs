@@ -1,7 +1,7 @@
 //! Acknowledgements: what they free, what they measure, what they tell of loss (RFC 9293 3.10.7.4 step five, RFC 5681;
 //! Linux `tcp_ack`, `tcp_clean_rtx_queue`).
 
-use super::congestion::AckSample;
+use super::congestion::{AckSample, Brief, Needs};
 use super::info::Wait;
 use super::scoreboard::{CaState, Sent, SentFlags};
 use super::segment::Seg;
@@ -271,30 +271,29 @@ impl Tcb {
         (in_flight, delivered, lost): (u32, u32, u32),
     ) {
         let reduces = self.in_reduction();
-        if reduces {
+        if reduces && !self.congestion.needs(Needs::OWN_WINDOW) {
             self.reduce_cwnd(delivered, lost, ack.told.contains(Told::ADVANCED));
         }
         let reordered =
             self.loss.as_deref().is_some_and(|board| board.reordering > super::scoreboard::REORDERING);
         let progress = if reordered { Told::PROGRESS } else { Told::DATA_ACKED };
         let may_grow = !reduces && ack.told.intersects(progress);
-        if delivered == 0 && rtt.is_none() {
-            return;
-        }
         let limited = self.is_cwnd_limited();
-        self.congestion.on_ack_with(limited && may_grow, || AckSample {
-            now: cx.now,
+        if self.congestion.is_plain() {
+            let brief = Brief { now: cx.now, acked: delivered, rtt, grows: limited && may_grow };
+            return self.congestion.on_plain_ack(&brief);
+        }
+        let sample = AckSample {
+            flow: self.flow(cx),
             acked: delivered,
-            rtt,
-            srtt: self.rtt.srtt(),
-            min_rtt: self.rtt.min_rtt(),
-            in_flight,
             lost,
+            rtt,
+            prior_in_flight: in_flight,
             is_cwnd_limited: limited,
             may_grow,
-            delivered: self.stats.delivered,
             prior_delivered: ack.newest.map(|(_, _, delivered)| delivered),
-        });
+        };
+        self.congestion.on_ack(&sample);
     }
 
     /// SND.WND follows the newest segment (RFC 9293 3.10.7.4; Linux `tcp_may_update_window`). True if this one is.

@@ -1,7 +1,7 @@
 //! The application's calls on one connection: what a read, a write, an option and `poll` give in each state (Linux
 //! `tcp_recvmsg`, `tcp_sendmsg`, `tcp_poll`, `tcp_setsockopt`).
 
-use super::congestion::{Congestion, CongestionControl as _};
+use super::congestion::Congestion;
 use super::marks::SendFlags;
 use super::options::{Knob, TcpOption};
 use super::state::State;
@@ -225,10 +225,13 @@ impl Tcb {
         let opened = self.state() != State::Closed;
         match option {
             TcpOption::Congestion(name) => {
-                let mut fresh = Congestion::by_name(name).ok_or(Error::NoSuchAlgorithm)?;
-                fresh.on_mss_change(self.segment_payload());
-                fresh.set_cwnd(self.congestion.cwnd());
-                self.congestion = fresh;
+                let next = Congestion::by_name(&cx.cfg.tcp, name).ok_or(Error::NoSuchAlgorithm)?;
+                if next.name() != self.congestion.name() {
+                    self.congestion.hand_over(next);
+                    if !matches!(self.state(), State::Closed | State::Listen | State::SynSent) {
+                        self.start_congestion(cx);
+                    }
+                }
                 return Ok(());
             }
             TcpOption::QuickAck(on) => {

@@ -61,8 +61,6 @@ impl Tcb {
         }
         self.path_mtu = mtu;
         self.sync_mss(cx);
-        use super::congestion::CongestionControl as _;
-        self.congestion.on_mss_change(self.segment_payload());
         if self.state() != State::SynSent && self.state() != State::SynReceived && self.outstanding() > 0 {
             self.resend_too_large(cx);
         }

@@ -1,6 +1,5 @@
 //! What can be asked of a connection (Linux `struct tcp_info`, `tcp_get_info`).
 
-use super::congestion::CongestionControl as _;
 use super::scoreboard::{CaState, REORDERING};
 use super::state::State;
 use super::tcb::{Is, Tcb};

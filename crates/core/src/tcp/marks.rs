@@ -5,7 +5,6 @@
 //! two. PSH stands on the segment that ends a buffer which a write has ended, and stays with those bytes when they are
 //! sent again.
 
-use super::congestion::CongestionControl as _;
 use super::scoreboard::{CaState, SentFlags};
 use super::tcb::{Is, Tcb};
 use crate::queue::Queue;

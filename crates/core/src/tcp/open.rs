@@ -1,7 +1,7 @@
 //! How a full record is born: by `socket()`, by `connect()`, from a half-open request (RFC 9293 3.10.1; Linux
 //! `tcp_v4_connect`, `tcp_connect_init`, `tcp_create_openreq_child`).
 
-use super::congestion::{Congestion, CongestionControl as _};
+use super::congestion::{Congestion, Needs, Start};
 use super::history::History;
 use super::listen::Request;
 use super::marks::Marks;
@@ -44,7 +44,7 @@ pub(crate) fn peer_mss(cx: &Ctx, tuple: &Tuple, option: Option<u16>) -> u16 {
 impl Tcb {
     /// A socket in CLOSED. The caller puts its key in.
     pub(crate) fn new(cx: &mut Ctx, key: Key, knobs: Knobs) -> Self {
-        let congestion = Congestion::by_name(&cx.cfg.tcp.congestion).unwrap_or_default();
+        let congestion = Congestion::by_name(&cx.cfg.tcp, &cx.cfg.tcp.congestion).unwrap_or_default();
         let id = cx.next_id();
         Self::with_congestion(cx, key, id, knobs, congestion)
     }
@@ -286,10 +286,19 @@ impl Tcb {
     }
 
     /// The initial window, now that the segment size is known (RFC 5681 3.1, RFC 6928).
-    pub(crate) fn init_congestion(&mut self, cx: &Ctx) {
-        let mss = self.segment_payload();
-        self.congestion.on_mss_change(mss);
+    pub(crate) fn init_congestion(&mut self, cx: &mut Ctx) {
         let segments = if self.is(Is::SYN_RETRANSMITTED) { 1 } else { cx.cfg.tcp.initial_window.max(1) };
-        self.congestion.set_cwnd(segments);
+        self.congestion.window.set_cwnd(segments);
+        self.start_congestion(cx);
+    }
+
+    /// The congestion control begins.
+    pub(crate) fn start_congestion(&mut self, cx: &mut Ctx) {
+        if self.congestion.is_plain() {
+            return;
+        }
+        let mut random = || u64::from(cx.random());
+        let seed = if self.congestion.needs(Needs::RANDOM) { random() << 32 | random() } else { 0 };
+        self.congestion.start(&Start { flow: self.flow(cx), seed });
     }
 }

@@ -40,7 +40,8 @@ pub enum TcpOption {
     Ttl(u8),
     /// `IP_TOS` / `IPV6_TCLASS`: the Diffserv field; the ECN bits are masked.
     Tos(u8),
-    /// `TCP_CONGESTION`: `cubic` or `reno`.
+    /// `TCP_CONGESTION`: the name of a congestion control, see [`TcpConfig::congestion`](crate::TcpConfig::congestion). It may
+    /// change while the connection lives: window and threshold stay.
     Congestion(String),
     /// `SO_REUSEADDR`.
     ReuseAddr(bool),

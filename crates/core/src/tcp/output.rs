@@ -1,6 +1,6 @@
 //! Building and sending segments (RFC 9293 3.8.6.2.1, 3.7.4; Linux `tcp_write_xmit`, `__tcp_transmit_skb`).
 
-use super::congestion::CongestionControl as _;
+use super::congestion::{CwndEvent, Needs};
 use super::info::Wait;
 use super::options::Knob;
 use super::scoreboard::{Probe, Resend, Sent, SentFlags};
@@ -363,7 +363,8 @@ impl Tcb {
             self.marks.bursts += 1;
         }
         if self.in_flight() == 0 {
-            self.congestion.on_tx_start(cx.now, cx.now - self.last_sent);
+            let flow = (!self.congestion.is_plain()).then(|| self.flow(cx));
+            self.congestion.on_tx_start(cx.now, cx.now - self.last_sent, flow.as_ref());
         }
         self.push_sent(Sent { start, end, at: cx.now, delivered: self.stats.delivered, segs, flags });
         self.snd_nxt = end;
@@ -395,13 +396,18 @@ impl Tcb {
 
     /// RFC 5681 4.1, Linux `tcp_cwnd_restart`: a window that was not used for an RTO is not trusted.
     fn restart_after_idle(&mut self, cx: &Ctx) {
-        if !self.rtx.is_empty() || !cx.cfg.tcp.slow_start_after_idle {
+        if !self.rtx.is_empty()
+            || !cx.cfg.tcp.slow_start_after_idle
+            || self.congestion.needs(Needs::OWN_WINDOW)
+        {
             return;
         }
         let idle = cx.now - self.last_sent;
         let rto = self.rtt.rto();
         if idle > rto {
-            self.congestion.on_idle_restart(idle, rto);
+            let flow = self.flow(cx);
+            self.congestion.on_event(CwndEvent::CwndRestart, &flow);
+            self.congestion.window.restart(idle, rto, cx.cfg.tcp.initial_window.max(1));
             self.last_sent = cx.now;
         }
     }

@@ -2,6 +2,7 @@
 //! (RFC 8985 6.2; Linux `tcp_recovery.c`).
 
 use super::ack::Ack;
+use super::congestion::Needs;
 use super::scoreboard::{CaState, SentFlags};
 use super::tcb::{Is, Tcb};
 use super::timers::{Pending, Timer};
@@ -190,7 +191,9 @@ impl Tcb {
             if self.ca_state != CaState::Recovery {
                 self.enter_recovery(cx);
                 let lost = self.board().lost.wrapping_sub(lost);
-                self.reduce_cwnd(1, lost, false);
+                if !self.congestion.needs(Needs::OWN_WINDOW) {
+                    self.reduce_cwnd(1, lost, false);
+                }
             }
             self.board().resend = super::scoreboard::Resend::Lost;
             cx.want_output(self);

@@ -2,7 +2,7 @@
 //! was needless (RFC 3522, RFC 3708, RFC 5682), and the window meanwhile (RFC 6937, RFC 9937).
 
 use super::ack::{Ack, Told};
-use super::congestion::{CongestionContext, CongestionControl as _, CongestionEvent};
+use super::congestion::{CwndEvent, Flow, Needs};
 use super::rack::PERSIST;
 use super::scoreboard::{CaState, Resend, SentFlags};
 use super::tcb::{Is, Tcb};
@@ -16,7 +16,25 @@ use core::time::Duration;
 const RENEGING_PATIENCE: Duration = Duration::from_millis(10);
 
 impl Tcb {
-    pub(crate) fn set_ca_state(&mut self, state: CaState) {
+    /// The connection as the congestion control sees it.
+    pub(crate) fn flow(&self, cx: &Ctx) -> Flow {
+        Flow {
+            now: cx.now,
+            mss: self.effective_mss(),
+            una: self.snd_una,
+            nxt: self.snd_nxt,
+            in_flight: self.in_flight(),
+            delivered: self.stats.delivered,
+            lost: self.loss.as_deref().map_or(0, |board| board.lost),
+            srtt: self.rtt.srtt(),
+            min_rtt: self.rtt.min_rtt(),
+            state: self.ca_state,
+        }
+    }
+
+    pub(crate) fn set_ca_state(&mut self, cx: &Ctx, state: CaState) {
+        let flow = (!self.congestion.is_plain()).then(|| self.flow(cx));
+        self.congestion.on_state(state, flow.as_ref());
         self.ca_state = state;
     }
 
@@ -40,7 +58,7 @@ impl Tcb {
             match self.ca_state {
                 CaState::Cwr if self.snd_una != self.recover => {
                     self.end_reduction(cx);
-                    self.set_ca_state(CaState::Open);
+                    self.set_ca_state(cx, CaState::Open);
                 }
                 CaState::Recovery => {
                     if !self.is(Is::SACK) {
@@ -73,7 +91,7 @@ impl Tcb {
             return false;
         }
         if self.try_undo_dsack(cx) {
-            self.try_to_open();
+            self.try_to_open(cx);
         }
         self.identify_loss(cx, ack);
         if self.ca_state != CaState::Recovery {
@@ -104,7 +122,7 @@ impl Tcb {
         }
         self.identify_loss(cx, ack);
         if self.board().lost_out == 0 {
-            self.try_to_open();
+            self.try_to_open(cx);
             return false;
         }
         self.enter_recovery(cx);
@@ -163,20 +181,20 @@ impl Tcb {
     }
 
     /// Linux `tcp_try_to_open`.
-    fn try_to_open(&mut self) {
+    fn try_to_open(&mut self, cx: &Ctx) {
         if !self.any_resent() {
             self.board().retrans_stamp = None;
         }
         if self.ca_state != CaState::Cwr {
-            self.try_keep_open();
+            self.try_keep_open(cx);
         }
     }
 
-    pub(crate) fn try_keep_open(&mut self) {
+    pub(crate) fn try_keep_open(&mut self, cx: &Ctx) {
         let disorder = self.left_out() > 0 || self.any_resent();
         let state = if disorder { CaState::Disorder } else { CaState::Open };
         if self.ca_state != state {
-            self.set_ca_state(state);
+            self.set_ca_state(cx, state);
             self.recover = self.snd_nxt;
         }
     }
@@ -187,10 +205,10 @@ impl Tcb {
         self.board().prior_ssthresh = 0;
         self.init_undo();
         if !self.in_reduction() {
-            self.board().prior_ssthresh = self.congestion.current_ssthresh();
+            self.board().prior_ssthresh = self.congestion.window.remembered();
             self.init_reduction(cx);
         }
-        self.set_ca_state(CaState::Recovery);
+        self.set_ca_state(cx, CaState::Recovery);
     }
 
     /// Linux `tcp_init_undo`.
@@ -206,13 +224,13 @@ impl Tcb {
     pub(crate) fn init_reduction(&mut self, cx: &Ctx) {
         self.recover = self.snd_nxt;
         let cwnd = self.congestion.cwnd();
-        let context = CongestionContext { now: cx.now, in_flight: self.in_flight(), repeated: false };
         let board = self.board();
         board.tlp_end = None;
         board.prior_cwnd = cwnd;
         board.prr_delivered = 0;
         board.prr_out = 0;
-        self.congestion.on_congestion(CongestionEvent::FastRetransmit, &context);
+        let flow = self.flow(cx);
+        self.congestion.congest(&flow);
     }
 
     /// Lets out as much as keeps the window on its way to `ssthresh` (RFC 6937 3, RFC 9937; Linux `tcp_cwnd_reduction`).
@@ -233,17 +251,21 @@ impl Tcb {
             let most = sofar.saturating_sub(out).max(delivered) + u32::from(advanced && lost == 0);
             most.min(ssthresh - in_flight)
         };
-        self.congestion.set_cwnd(in_flight.saturating_add(more.max(first)));
+        self.congestion.window.set_cwnd(in_flight.saturating_add(more.max(first)));
     }
 
     /// Linux `tcp_end_cwnd_reduction`.
     pub(crate) fn end_reduction(&mut self, cx: &Ctx) {
+        if self.congestion.needs(Needs::OWN_WINDOW) {
+            return;
+        }
         let ssthresh = self.congestion.ssthresh();
         let undoable = self.board().undo_marker.is_some();
         if ssthresh != u32::MAX && (self.ca_state == CaState::Cwr || undoable) {
-            self.congestion.set_cwnd(ssthresh);
+            self.congestion.window.set_cwnd(ssthresh);
         }
-        self.congestion.on_recovery_exit(cx.now);
+        let flow = self.flow(cx);
+        self.congestion.on_event(CwndEvent::CompleteCwr, &flow);
     }
 
     /// The first segment in flight was not acknowledged in time: all is lost that was not sent just now (RFC 5681 3.1,
@@ -259,15 +281,19 @@ impl Tcb {
             let ssthresh = if self.in_reduction() {
                 self.congestion.ssthresh()
             } else {
-                self.congestion.current_ssthresh()
+                self.congestion.window.remembered()
             };
             let board = self.board();
             (board.prior_ssthresh, board.prior_cwnd) = (ssthresh, cwnd);
+            let flow = self.flow(cx);
+            self.congestion.congest(&flow);
+            self.congestion.on_event(CwndEvent::Loss, &flow);
             self.init_undo();
         }
-        let context = CongestionContext { now: cx.now, in_flight: self.in_flight(), repeated: again };
-        self.congestion.on_congestion(CongestionEvent::Timeout, &context);
-        self.congestion.set_cwnd(self.in_flight() + 1);
+        let in_flight = self.in_flight();
+        let window = &mut self.congestion.window;
+        window.set_cwnd(in_flight + 1);
+        window.acked = 0;
         let frto = cx.cfg.tcp.frto && (state < CaState::Recovery || self.retransmits > 0);
         let board = self.board();
         if state <= CaState::Disorder && board.sacked_out >= super::scoreboard::REORDERING {
@@ -277,7 +303,7 @@ impl Tcb {
         board.probe = super::scoreboard::Probe::None;
         board.frto = frto;
         board.resend = Resend::Lost;
-        self.set_ca_state(CaState::Loss);
+        self.set_ca_state(cx, CaState::Loss);
         self.recover = self.snd_nxt;
     }
 
@@ -331,7 +357,7 @@ impl Tcb {
             let board = self.board();
             board.prior_ssthresh = 0;
             board.undo_marker = None;
-            self.set_ca_state(CaState::Loss);
+            self.set_ca_state(cx, CaState::Loss);
         }
         self.board().resend = Resend::Lost;
         cx.want_output(self);
@@ -375,7 +401,7 @@ impl Tcb {
         board.rack.advanced = true;
         let (cwnd, ssthresh) = (board.prior_cwnd, board.prior_ssthresh);
         if ssthresh > 0 {
-            self.congestion.on_undo(cwnd, ssthresh);
+            self.congestion.undo(cwnd, ssthresh);
         }
     }
 
@@ -400,7 +426,7 @@ impl Tcb {
         if self.prevents_reopening() {
             return true;
         }
-        self.set_ca_state(CaState::Open);
+        self.set_ca_state(cx, CaState::Open);
         false
     }
 
@@ -423,7 +449,7 @@ impl Tcb {
         self.undo_reduction(cx, true);
         self.retransmits = 0;
         if !self.prevents_reopening() && (by_frto || self.is(Is::SACK)) {
-            self.set_ca_state(CaState::Open);
+            self.set_ca_state(cx, CaState::Open);
         }
         true
     }
@@ -442,7 +468,7 @@ impl Tcb {
             self.board().retrans_stamp = None;
         }
         self.undo_reduction(cx, true);
-        self.try_keep_open();
+        self.try_keep_open(cx);
         false
     }
 }

@@ -1,7 +1,7 @@
 //! Sending again what recovery says (Linux `tcp_xmit_retransmit_queue`, `__tcp_retransmit_skb`), and how well the congestion
 //! window is used (RFC 7661; Linux `tcp_cwnd_validate`).
 
-use super::congestion::{CongestionControl as _, INITIAL_SEGMENTS};
+use super::congestion::{INITIAL_SEGMENTS, Needs};
 use super::options::Knob;
 use super::output::Piece;
 use super::scoreboard::{CaState, Probe, Resend, Sent, SentFlags};
@@ -202,7 +202,10 @@ impl Tcb {
         }
         self.cwnd_used = self.cwnd_used.max(packets);
         let unused = Duration::from_millis(now.wrapping_sub(self.cwnd_used_at).into());
-        if cx.cfg.tcp.slow_start_after_idle && unused >= self.backed_off_rto(cx) {
+        if cx.cfg.tcp.slow_start_after_idle
+            && unused >= self.backed_off_rto(cx)
+            && !self.congestion.needs(Needs::OWN_WINDOW)
+        {
             self.give_up_unused_window(now);
         }
     }
@@ -213,7 +216,7 @@ impl Tcb {
         if self.ca_state == CaState::Open && !self.is(Is::WANT_SPACE) {
             let used = self.cwnd_used.max(INITIAL_SEGMENTS);
             if used < cwnd {
-                self.congestion.on_unused_window(cwnd.midpoint(used));
+                self.congestion.window.unused(cwnd.midpoint(used));
             }
             self.cwnd_used = 0;
         }

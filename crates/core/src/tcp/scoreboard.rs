@@ -72,7 +72,7 @@ impl Sent {
 
 /// Where loss recovery stands (Linux `icsk_ca_state`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum CaState {
+pub enum CaState {
     /// No trouble.
     #[default]
     Open = 0,
@@ -333,7 +333,6 @@ impl Tcb {
     /// Segments more that the congestion window lets out.
     #[inline]
     pub(crate) fn quota(&self) -> u32 {
-        use super::congestion::CongestionControl as _;
         self.congestion.cwnd().saturating_sub(self.in_flight())
     }
 

@@ -336,12 +336,6 @@ impl Tcb {
         self.snd_nxt.distance_from(self.snd_una)
     }
 
-    /// Payload of a full segment, before a small window bounds it: what the congestion window counts in.
-    pub(crate) fn segment_payload(&self) -> u32 {
-        let stamps = if self.is(Is::TIMESTAMPS) { 12 } else { 0 };
-        u32::from(self.mss).saturating_sub(stamps).max(8)
-    }
-
     /// Something is queued that was never sent (Linux `tcp_send_head`).
     pub(crate) fn has_unsent(&self) -> bool {
         self.snd_nxt.before(self.write_seq())

@@ -114,9 +114,9 @@ impl Tcb {
             board.tlp_end = None;
         } else if seg.ack.after(end) {
             self.init_reduction(cx);
-            self.set_ca_state(CaState::Cwr);
+            self.set_ca_state(cx, CaState::Cwr);
             self.end_reduction(cx);
-            self.try_keep_open();
+            self.try_keep_open(cx);
             cx.counters.loss_probe_recoveries += 1;
         } else if pure {
             board.tlp_end = None;

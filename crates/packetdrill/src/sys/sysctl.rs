@@ -145,7 +145,7 @@ impl Settings {
             "tcp_invalid_ratelimit" => tcp.invalid_ratelimit = Duration::from_millis(given.number()?),
             "tcp_min_snd_mss" => tcp.min_snd_mss = given.number()?,
             "min_pmtu" => tcp.min_pmtu = given.number()?,
-            "tcp_congestion_control" if ["cubic", "reno"].contains(&given.value) => {
+            "tcp_congestion_control" if tcp.available_congestion_controls().contains(&given.value) => {
                 given.value.clone_into(&mut tcp.congestion);
             }
             "tcp_keepalive_time" => tcp.keepalive_time = Duration::from_secs(given.number()?),

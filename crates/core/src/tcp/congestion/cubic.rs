@@ -11,7 +11,7 @@
 //!   how much the path takes.
 //! - An undo (section 4.9) restores window and threshold, not the curve; a timeout forgets the curve.
 
-use super::{AckSample, CongestionContext, CongestionControl, CongestionEvent, Window};
+use super::{AckSample, Brief, CaState, CongestionControl, CwndEvent, Flow, Origin, Window};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use core::hash::{Hash, Hasher};
@@ -33,7 +33,6 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// The cubic function of the time since the last congestion, no slower than Reno.
 #[derive(Clone, Debug)]
 pub struct Cubic {
-    window: Window,
     /// Segments to be acknowledged for one of growth.
     every: u32,
     /// The window before the last reduction; 0 before the first.
@@ -54,11 +53,10 @@ pub struct Cubic {
 }
 
 impl Cubic {
-    /// A controller in slow start with the initial window.
+    /// Before the first acknowledgement.
     #[must_use]
     pub const fn new() -> Self {
         Cubic {
-            window: Window::new(),
             every: 0,
             last_max: 0,
             asked_for: 0,
@@ -73,8 +71,7 @@ impl Cubic {
     }
 
     /// The start of the stage of congestion avoidance; begins one if none is under way.
-    fn epoch(&mut self, now: Instant, acked: u32) -> Instant {
-        let cwnd = self.window.cwnd;
+    fn epoch(&mut self, now: Instant, cwnd: u32, acked: u32) -> Instant {
         *self.epoch.get_or_insert_with(|| {
             self.reno_acked = acked;
             self.reno_cwnd = cwnd;
@@ -99,15 +96,14 @@ impl Cubic {
     }
 
     /// Finds how fast the window grows now.
-    fn ask(&mut self, now: Instant, acked: u32) {
-        let cwnd = self.window.cwnd;
+    fn ask(&mut self, now: Instant, cwnd: u32, acked: u32) {
         self.reno_acked = self.reno_acked.saturating_add(acked);
         if self.asked_for == cwnd && now - self.asked_at <= STALE {
             return;
         }
         if self.epoch.is_none() || now.as_millis() != self.asked_at.as_millis() {
             (self.asked_for, self.asked_at) = (cwnd, now);
-            let epoch = self.epoch(now, acked);
+            let epoch = self.epoch(now, cwnd, acked);
             let target = u32::try_from(self.target(now - epoch)).unwrap_or(u32::MAX);
             self.every = match target.checked_sub(cwnd) {
                 None | Some(0) => cwnd.saturating_mul(100),
@@ -142,6 +138,40 @@ impl Cubic {
             self.delay_min = micros;
         }
     }
+
+    /// An acknowledgement (Linux `cubictcp_acked`, `cubictcp_cong_avoid`).
+    #[inline]
+    pub(super) fn acked(&mut self, window: &mut Window, ack: &Brief) {
+        if let Some(rtt) = ack.rtt {
+            self.note_round_trip(ack.now, rtt);
+        }
+        if !ack.grows {
+            return;
+        }
+        let mut left = ack.acked;
+        if window.in_slow_start() {
+            left = window.slow_start(left);
+        }
+        if left > 0 {
+            self.ask(ack.now, window.cwnd, left);
+            window.avoid(self.every, left);
+        }
+    }
+
+    /// Leaves idle time out of the age of the epoch (section 4.2: `t` holds no unused time).
+    #[inline]
+    pub(super) fn leave_out(&mut self, now: Instant, idle: Duration) {
+        if let Some(epoch) = self.epoch.as_mut() {
+            *epoch = (*epoch + idle).min(now);
+        }
+    }
+
+    /// A timeout forgets the curve.
+    pub(super) fn entered(&mut self, state: CaState) {
+        if state == CaState::Loss {
+            *self = Cubic::new();
+        }
+    }
 }
 
 impl Default for Cubic {
@@ -151,93 +181,49 @@ impl Default for Cubic {
 }
 
 impl CongestionControl for Cubic {
-    fn name(&self) -> &'static str {
-        "cubic"
+    fn on_ack(&mut self, window: &mut Window, ack: &AckSample) {
+        let grows = ack.may_grow && ack.is_cwnd_limited;
+        self.acked(window, &Brief { now: ack.flow.now, acked: ack.acked, rtt: ack.rtt, grows });
     }
 
-    fn on_ack(&mut self, ack: &AckSample) {
-        if let Some(rtt) = ack.rtt {
-            self.note_round_trip(ack.now, rtt);
+    fn ssthresh(&mut self, window: &Window, _flow: &Flow) -> u32 {
+        let cwnd = window.cwnd;
+        self.epoch = None;
+        // Fast convergence (section 4.7): (1 + beta) / 2.
+        let shrinks = cwnd < self.last_max;
+        self.last_max = if shrinks { (u64::from(cwnd) * (1024 + BETA) / 2048) as u32 } else { cwnd };
+        ((u64::from(cwnd) * BETA / 1024) as u32).max(2)
+    }
+
+    fn on_state(&mut self, _window: &mut Window, state: CaState, _flow: &Flow) {
+        self.entered(state);
+    }
+
+    fn on_event(&mut self, _window: &mut Window, event: CwndEvent, flow: &Flow) {
+        if let CwndEvent::TxStart { idle } = event {
+            self.leave_out(flow.now, idle);
         }
-        if !ack.may_grow || !ack.is_cwnd_limited {
-            return;
-        }
-        let mut left = ack.acked;
-        if self.window.in_slow_start() {
-            left = self.window.slow_start(left);
-        }
-        if left > 0 {
-            self.ask(ack.now, left);
-            self.window.avoid(self.every, left);
-        }
-    }
-
-    fn on_congestion(&mut self, event: CongestionEvent, context: &CongestionContext) {
-        let cwnd = self.window.cwnd;
-        if !context.repeated {
-            self.epoch = None;
-            // Fast convergence (section 4.7): (1 + beta) / 2.
-            let shrinks = cwnd < self.last_max;
-            self.last_max = if shrinks { (u64::from(cwnd) * (1024 + BETA) / 2048) as u32 } else { cwnd };
-            self.window.ssthresh = ((u64::from(cwnd) * BETA / 1024) as u32).max(2);
-        }
-        self.window.acked = 0;
-        if event == CongestionEvent::Timeout {
-            let Window { cwnd, ssthresh, acked } = self.window;
-            *self = Cubic { window: Window { cwnd, ssthresh, acked }, ..Cubic::new() };
-        }
-    }
-
-    fn on_undo(&mut self, cwnd: u32, ssthresh: u32) {
-        self.window.undo(cwnd, ssthresh);
-    }
-
-    /// Leaves idle time out of the age of the epoch (section 4.2: `t` holds no unused time).
-    fn on_tx_start(&mut self, now: Instant, idle: Duration) {
-        if let Some(epoch) = self.epoch.as_mut() {
-            *epoch = (*epoch + idle).min(now);
-        }
-    }
-
-    fn on_idle_restart(&mut self, idle: Duration, rto: Duration) {
-        self.window.restart(idle, rto);
-    }
-
-    fn on_unused_window(&mut self, cwnd: u32) {
-        self.window.unused(cwnd);
-    }
-
-    fn set_cwnd(&mut self, cwnd: u32) {
-        self.window.set(cwnd);
-    }
-
-    fn cwnd(&self) -> u32 {
-        self.window.cwnd
-    }
-
-    fn ssthresh(&self) -> u32 {
-        self.window.ssthresh
     }
 
     fn clone_box(&self) -> Box<dyn CongestionControl> {
         Box::new(self.clone())
     }
 
-    fn fingerprint(&self, now: Instant, mut state: &mut dyn Hasher) {
+    fn fingerprint(&self, origin: &Origin, mut state: &mut dyn Hasher) {
         let Cubic {
-            window,
             every,
             last_max,
             asked_for,
             asked_at,
-            origin,
+            origin: flat,
             k,
             delay_min,
             epoch,
             reno_acked,
             reno_cwnd,
         } = self;
-        (window, every, last_max, asked_for, origin, k).hash(&mut state);
+        let now = origin.now;
+        (every, last_max, asked_for, flat, k).hash(&mut state);
         (delay_min, reno_acked, reno_cwnd).hash(&mut state);
         (now - *asked_at).min(2 * STALE).hash(&mut state);
         epoch.map(|epoch| now - epoch).hash(&mut state);

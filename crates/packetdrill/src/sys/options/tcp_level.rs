@@ -50,11 +50,7 @@ impl Machine {
             // CUBIC and Reno have nothing to tell.
             TCP_CC_INFO => return Ok(Vec::new()),
             libc::TCP_CONGESTION => {
-                // Linux's name for what RFC 6582 calls NewReno.
-                let name = match self.stack.tcp_info(handle).map_or("", |info| info.congestion) {
-                    "newreno" => "reno",
-                    name => name,
-                };
+                let name = self.stack.tcp_info(handle).map_or("", |info| info.congestion);
                 let mut name = name.as_bytes().to_vec();
                 name.resize(NAME_MAX, 0);
                 return Ok(cut(&name, len));

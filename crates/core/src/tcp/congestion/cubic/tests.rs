@@ -6,8 +6,8 @@ use proptest::prelude::*;
 fn after_loss(segments: u32, rtt: Duration) -> Path<Cubic> {
     let mut path = Path::new(Cubic::new(), rtt);
     path.cc.note_round_trip(path.now, rtt);
-    path.cc.set_cwnd(segments);
-    path.lose(CongestionEvent::FastRetransmit);
+    path.window.set_cwnd(segments);
+    path.lose(CaState::Recovery);
     path
 }
 
@@ -22,25 +22,25 @@ fn curve(t: f64, w_max: f64, start: f64) -> f64 {
 fn window_follows_the_curve_concave_then_convex() {
     // 1,000 segments over 100 ms: far from Reno's region. K is (300 / 0.4)^(1/3) = 9.09 s.
     let mut path = after_loss(1000, ms(100));
-    assert_eq!((path.cc.cwnd(), path.cc.ssthresh()), (700, 700));
+    assert_eq!((path.window.cwnd, path.window.ssthresh), (700, 700));
     let start = path.now;
     for round in 1..=140 {
         path.round();
         let t = (path.now - start).as_secs_f64();
-        let (expected, got) = (curve(t, 1000.0, 700.0), f64::from(path.cc.cwnd()));
+        let (expected, got) = (curve(t, 1000.0, 700.0), f64::from(path.window.cwnd));
         assert!((got - expected).abs() < expected * 0.02, "round {round}: {got} for {expected}");
     }
-    assert!(path.cc.cwnd() > 1040, "it probes beyond the old window: {}", path.cc.cwnd());
+    assert!(path.window.cwnd > 1040, "it probes beyond the old window: {}", path.window.cwnd);
 }
 
 #[test]
 fn growth_stays_between_reno_and_slow_start_on_a_short_path() {
     // 20 segments over 10 ms: the curve is slow, Reno's estimate leads.
     let mut path = after_loss(20, ms(10));
-    assert_eq!(path.cc.cwnd(), 14);
+    assert_eq!(path.window.cwnd, 14);
     (0..100).for_each(|_| path.round());
     // 8/15 of a segment a round trip: about 14 + 53.
-    assert!((60..=70).contains(&path.cc.cwnd()), "{}", path.cc.cwnd());
+    assert!((60..=70).contains(&path.window.cwnd), "{}", path.window.cwnd);
 }
 
 #[test]
@@ -48,8 +48,8 @@ fn loss_below_the_old_maximum_lets_go_of_more() {
     let mut path = after_loss(100, ms(100));
     assert_eq!(path.cc.last_max, 100);
     path.round();
-    let cwnd = path.cc.cwnd();
-    path.lose(CongestionEvent::FastRetransmit);
+    let cwnd = path.window.cwnd;
+    path.lose(CaState::Recovery);
     assert_eq!(path.cc.last_max, cwnd * 1741 / 2048);
 }
 
@@ -57,8 +57,8 @@ fn loss_below_the_old_maximum_lets_go_of_more() {
 fn a_timeout_forgets_the_curve() {
     let mut path = after_loss(100, ms(100));
     path.round();
-    path.lose(CongestionEvent::Timeout);
-    assert_eq!((path.cc.cwnd(), path.cc.last_max, path.cc.epoch), (1, 0, None));
+    path.lose(CaState::Loss);
+    assert_eq!((path.window.cwnd, path.cc.last_max, path.cc.epoch), (1, 0, None));
     // A segment for each twenty at the least, as long as no loss tells what the path takes.
     (0..8).for_each(|_| path.round());
     assert!(path.cc.every <= MOST_AT_FIRST);
@@ -74,12 +74,12 @@ fn idle_time_does_not_count_for_the_curve() {
     }
     let pause = Duration::from_secs(60);
     paused.now += pause;
-    paused.cc.on_tx_start(paused.now, pause);
+    paused.cc.leave_out(paused.now, pause);
     for _ in 0..20 {
         used.round();
         paused.round();
     }
-    assert!(used.cc.cwnd().abs_diff(paused.cc.cwnd()) < 4);
+    assert!(used.window.cwnd.abs_diff(paused.window.cwnd) < 4);
 }
 
 proptest! {
@@ -97,15 +97,15 @@ proptest! {
         acks in prop::collection::vec((1u32..64, 0u64..3000), 1..100),
     ) {
         let mut path = after_loss(segments, ms(rtt));
-        let start = path.cc.cwnd();
+        let start = path.window.cwnd;
         let mut total = u64::from(start) + 2;
         for (acked, pause) in acks {
             path.now += ms(pause);
-            let before = path.cc.cwnd();
-            path.cc.on_ack(&path.ack(acked));
-            prop_assert!(path.cc.cwnd() >= before);
+            let before = path.window.cwnd;
+            path.ack(acked);
+            prop_assert!(path.window.cwnd >= before);
             total += u64::from(acked) / 2 + 1;
-            prop_assert!(u64::from(path.cc.cwnd()) <= total);
+            prop_assert!(u64::from(path.window.cwnd) <= total);
         }
     }
 }
