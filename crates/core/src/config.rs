@@ -63,6 +63,48 @@ pub struct Route {
     pub source: Option<IpAddr>,
 }
 
+/// What a side of a handshake asks for, or grants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EcnKind {
+    /// No ECN.
+    #[default]
+    Off,
+    /// RFC 3168: a round trip with marks is one sign of congestion.
+    Classic,
+}
+
+/// ECN of new connections (`tcp_ecn`; [`EcnPolicy::from_sysctl`] has its numbers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EcnPolicy {
+    /// Granted to a peer that connects, at the most.
+    pub accept: EcnKind,
+    /// Asked for when connecting.
+    pub connect: EcnKind,
+}
+
+impl EcnPolicy {
+    /// Neither granted nor asked for.
+    pub const OFF: Self = Self { accept: EcnKind::Off, connect: EcnKind::Off };
+
+    /// What a value of Linux's `tcp_ecn` stands for: 0, 1 or 2; `None` for another.
+    #[must_use]
+    pub const fn from_sysctl(value: u8) -> Option<Self> {
+        Some(match value {
+            0 => Self::OFF,
+            1 => Self { accept: EcnKind::Classic, connect: EcnKind::Classic },
+            2 => Self { accept: EcnKind::Classic, connect: EcnKind::Off },
+            _ => return None,
+        })
+    }
+}
+
+impl Default for EcnPolicy {
+    /// `tcp_ecn` = 2, as on Linux.
+    fn default() -> Self {
+        Self { accept: EcnKind::Classic, connect: EcnKind::Off }
+    }
+}
+
 /// TCP's knobs. Names after Linux's sysctls where one exists.
 #[derive(Clone, Debug)]
 pub struct TcpConfig {
@@ -137,6 +179,11 @@ pub struct TcpConfig {
     pub window_scaling: bool,
     /// Offer SACK and send SACK blocks (`tcp_sack`, RFC 2018). Default true.
     pub sack: bool,
+    /// Explicit congestion notification with peers that ask for it, and whether to ask oneself (`tcp_ecn`, RFC 3168). Default:
+    /// answered, not asked for.
+    pub ecn: EcnPolicy,
+    /// A SYN that is sent again does not ask for ECN any more (`tcp_ecn_fallback`, RFC 3168 6.1.1.1). Default true.
+    pub ecn_fallback: bool,
     /// Least time between two challenge or duplicate ACKs of one connection (`tcp_invalid_ratelimit`). Default 500 ms.
     pub invalid_ratelimit: Duration,
     /// Smallest segment size that a peer can make us use (`tcp_min_snd_mss`). Default 48.
@@ -252,6 +299,8 @@ impl Default for TcpConfig {
             timestamps: true,
             window_scaling: true,
             sack: true,
+            ecn: EcnPolicy::default(),
+            ecn_fallback: true,
             invalid_ratelimit: Duration::from_millis(500),
             min_snd_mss: 48,
             min_pmtu: 552,

@@ -31,6 +31,8 @@ pub struct Counters {
     pub in_rsts: u64,
     /// Resets received and ignored.
     pub in_rsts_ignored: u64,
+    /// `TCPDeliveredCE`: segments delivered with an acknowledgement that echoed a congestion mark.
+    pub delivered_ce: u64,
     /// `TCPAbortOnData`: data arrived after the reader had gone.
     pub abort_on_data: u64,
     /// `TCPAbortOnClose`: close with unread data.

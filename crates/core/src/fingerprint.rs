@@ -92,6 +92,7 @@ impl Request {
             retransmits,
             ttl,
             tos,
+            ecn,
             deferred,
             defer_accept,
             acked,
@@ -104,7 +105,7 @@ impl Request {
         } = self;
         (current, tuple, listener.index(), from_cookie).hash(h);
         (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
-        (window, path_mtu, max_seg, rcv_wscale, retransmits, ttl, tos, deferred).hash(h);
+        (window, path_mtu, max_seg, rcv_wscale, retransmits, ttl, tos, ecn, deferred).hash(h);
         (defer_accept, acked).hash(h);
         age(now, *made_at, h);
         age(now, *sent_at, h);
@@ -122,6 +123,7 @@ impl Tcb {
             current,
             is,
             ca_state,
+            ecn,
             iss: _,
             snd_una,
             snd_nxt,
@@ -134,6 +136,7 @@ impl Tcb {
             rtx,
             packets_out,
             loss,
+            ecn_counts: _,
             rack_rtt,
             max_packets_out,
             cwnd_usage_end,
@@ -186,7 +189,7 @@ impl Tcb {
             news,
         } = self;
         let una = self.snd_buf.start();
-        (tuple, current, is.bits(), ca_state).hash(h);
+        (tuple, current, is.bits(), ca_state, ecn).hash(h);
         // Numbers that lie behind SND.UNA have no meaning any more.
         for seq in [snd_nxt, snd_sml, recover, cwnd_usage_end] {
             (*seq - *snd_una).max(0).hash(h);

@@ -86,7 +86,7 @@ pub(crate) mod udp;
 pub(crate) mod wheel;
 
 pub use admin::Orphan;
-pub use config::{Config, Route, TcpConfig};
+pub use config::{Config, EcnKind, EcnPolicy, Route, TcpConfig};
 pub use counters::Counters;
 #[cfg(feature = "deliberate-bugs")]
 pub use deliberate::DeliberateBug;

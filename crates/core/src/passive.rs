@@ -152,7 +152,7 @@ impl Stack {
             send_reset(cx, tuple, seg);
             return;
         }
-        let Some((irs, options)) = check_cookie(cx, tuple, seg, listen) else {
+        let Some((irs, options, flags)) = check_cookie(cx, tuple, seg, listen) else {
             send_reset(cx, tuple, seg);
             return;
         };
@@ -161,7 +161,7 @@ impl Stack {
             return;
         }
         cx.counters.syncookies_recv += 1;
-        let syn = Seg { seq: irs, options: &options, flags: Flags::SYN, payload: &[], ..*seg };
+        let syn = Seg { seq: irs, options: &options, flags, payload: &[], ecn: 0, ..*seg };
         let mut request = Request::new(cx, *tuple, &syn, base, Some(seg.ack - 1));
         request.from_cookie = true;
         request.enter(cx);

@@ -168,7 +168,7 @@ impl Stack {
     }
 
     fn receive_tcp(&mut self, arrival: &Arrival<'_>, gso_size: u16) {
-        let Arrival { src, dst, payload, packet, checksum_trusted } = *arrival;
+        let Arrival { src, dst, payload, packet, checksum_trusted, ecn } = *arrival;
         self.cx.counters.in_segs += 1;
         let Ok(parts) = Parts::split(payload) else {
             self.cx.counters.in_errs += 1;
@@ -179,7 +179,7 @@ impl Stack {
         let header = parts.header();
         let tuple =
             Tuple { local: dst, remote: src, local_port: header.dst_port, remote_port: header.src_port };
-        let mut seg = Seg::new(&header, &options, parts.payload(), gso_size);
+        let mut seg = Seg::new(&header, &options, parts.payload(), (gso_size, ecn));
         let valid = checksum_trusted
             || if seg.payload.len() >= PLACED_MIN {
                 self.sum_and_place(&tuple, &mut seg, parts.header_sum(src.ip(), dst.ip()))

@@ -4,11 +4,13 @@
 use packetdrill::sys::Settings;
 
 /// Under `net/ipv4`.
-const IPV4: [&str; 32] = [
+const IPV4: [&str; 34] = [
     "ip_default_ttl",
     "ip_local_port_range",
     "tcp_abort_on_overflow",
     "tcp_congestion_control",
+    "tcp_ecn",
+    "tcp_ecn_fallback",
     "tcp_fin_timeout",
     "tcp_invalid_ratelimit",
     "tcp_keepalive_intvl",

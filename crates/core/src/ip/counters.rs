@@ -30,6 +30,12 @@ pub struct IpCounters {
     pub in_discards: u64,
     /// Packets given to TCP, UDP or ICMP (`InDelivers`).
     pub in_delivers: u64,
+    /// Packets with ECT(1), those that the device had merged one by one (`InECT1Pkts`).
+    pub in_ect1: u64,
+    /// With ECT(0) (`InECT0Pkts`).
+    pub in_ect0: u64,
+    /// With a congestion mark (`InCEPkts`).
+    pub in_ce: u64,
     /// Fragments received (`ReasmReqds`).
     pub reasm_reqds: u64,
     /// Datagrams put together (`ReasmOKs`).
@@ -84,4 +90,20 @@ pub struct IpCounters {
     pub icmp_out_echo_reps: u64,
     /// Errors not sent because of the rate limit (`Icmp OutRateLimitGlobal`).
     pub icmp_out_rate_limit: u64,
+}
+
+impl IpCounters {
+    /// `packets` came with these ECN bits.
+    #[inline]
+    pub(super) fn count_ecn(&mut self, ecn: u8, packets: impl FnOnce() -> usize) {
+        if ecn == 0 {
+            return;
+        }
+        let counter = match ecn {
+            1 => &mut self.in_ect1,
+            2 => &mut self.in_ect0,
+            _ => &mut self.in_ce,
+        };
+        *counter += packets() as u64;
+    }
 }

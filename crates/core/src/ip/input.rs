@@ -13,7 +13,7 @@ use core::net::IpAddr;
 use core::ops::Deref;
 use lastack_wire::ip::protocol;
 use lastack_wire::ipv6::{ExtError, ExtHeaders};
-use lastack_wire::{ChecksumState, Error as WireError, PacketMeta, ipv4, ipv6};
+use lastack_wire::{ChecksumState, Error as WireError, Gso, PacketMeta, ipv4, ipv6};
 
 /// IPv4 options that let a sender choose the route (RFC 791).
 const LOOSE_SOURCE_ROUTE: u8 = 131;
@@ -43,6 +43,8 @@ pub(crate) struct Datagram<'a> {
     pub(crate) own: bool,
     /// The device vouches for the transport checksum.
     pub(crate) checksum_trusted: bool,
+    /// The ECN bits of the IP header.
+    pub(crate) ecn: u8,
     /// What follows the IP headers.
     pub(crate) payload: Payload<'a>,
 }
@@ -58,6 +60,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) packet: &'a [u8],
     /// The device vouches for the checksum of the segment.
     pub(crate) checksum_trusted: bool,
+    /// The ECN bits of the IP header.
+    pub(crate) ecn: u8,
 }
 
 impl Datagram<'_> {
@@ -84,6 +88,7 @@ impl Datagram<'_> {
             payload: &self.payload,
             packet: self.packet(),
             checksum_trusted: self.checksum_trusted,
+            ecn: self.ecn,
         }
     }
 }
@@ -124,14 +129,15 @@ impl Ip {
         meta: &PacketMeta,
         packet: &'a [u8],
     ) -> Option<Arrival<'a>> {
-        let (src, dst, ttl, start, end): (Addr, Addr, _, _, _) = match packet.first()? >> 4 {
+        let (src, dst, (ttl, ecn), start, end): (Addr, Addr, (_, u8), _, _) = match packet.first()? >> 4 {
             4 => {
                 let header = ipv4::Packet::parse(packet).ok()?;
                 let plain = header.header_len() == ipv4::HEADER_LEN && !header.is_fragment();
                 if !plain || header.protocol() != protocol::TCP {
                     return None;
                 }
-                (header.src().into(), header.dst().into(), header.ttl(), ipv4::HEADER_LEN, header.total_len())
+                let (src, dst) = (header.src().into(), header.dst().into());
+                (src, dst, (header.ttl(), header.ecn()), ipv4::HEADER_LEN, header.total_len())
             }
             _ => {
                 let header = ipv6::Packet::parse(packet).ok()?;
@@ -143,7 +149,7 @@ impl Ip {
                 if src.is_ipv4() || dst.is_ipv4() {
                     return None;
                 }
-                (src, dst, header.hop_limit(), ipv6::HEADER_LEN, header.total_len())
+                (src, dst, (header.hop_limit(), header.ecn()), ipv6::HEADER_LEN, header.total_len())
             }
         };
         if ttl == 0 {
@@ -160,8 +166,9 @@ impl Ip {
         let payload = packet.get(start..end)?;
         counters.in_receives += 1;
         counters.in_delivers += 1;
+        counters.count_ecn(ecn, || meta.gso.map_or(1, |gso| packets_of(&gso, packet.len())));
         let checksum_trusted = meta.checksum != ChecksumState::Complete;
-        Some(Arrival { src, dst, payload, packet, checksum_trusted })
+        Some(Arrival { src, dst, payload, packet, checksum_trusted, ecn })
     }
 
     /// Takes a packet from the device.
@@ -204,6 +211,7 @@ impl Ip {
             ttl: header.ttl(),
             tos: header.tos(),
         };
+        env.counters.count_ecn(header.ecn(), || 1);
         let Some(to) = admit(&self.own, env, &head) else { return Received::Consumed };
         if is_source_routed(header.options()) {
             env.counters.in_source_routed += 1;
@@ -249,6 +257,7 @@ impl Ip {
             ttl: header.hop_limit(),
             tos: header.traffic_class(),
         };
+        env.counters.count_ecn(header.ecn(), || 1);
         let Some(to) = admit(&self.own, env, &head) else { return Received::Consumed };
         let whole = packet.get(..header.total_len()).unwrap_or(packet);
         let Some(ext) = self.walk(env, header, whole) else { return Received::Consumed };
@@ -352,7 +361,7 @@ impl Ip {
             (protocol::TCP, _) if !unicast => env.counters.in_discards += 1,
             (protocol::TCP | protocol::UDP, _) => {
                 env.counters.in_delivers += 1;
-                let Head { src, dst, protocol, .. } = head;
+                let Head { src, dst, protocol, tos, .. } = head;
                 return Received::Upper(Datagram {
                     src,
                     dst,
@@ -360,6 +369,7 @@ impl Ip {
                     unicast,
                     own,
                     checksum_trusted,
+                    ecn: tos & 3,
                     payload,
                 });
             }
@@ -380,6 +390,11 @@ impl Ip {
         }
         Received::Consumed
     }
+}
+
+/// How many packets the device merged into one of `len` bytes.
+fn packets_of(gso: &Gso, len: usize) -> usize {
+    len.saturating_sub(gso.hdr_len.into()).div_ceil(usize::from(gso.size).max(1)).max(1)
 }
 
 fn bad_header(env: &mut Env<'_>, error: WireError) -> Received<'static> {

@@ -47,6 +47,8 @@ bitflags::bitflags! {
         const RENEGED = 1 << 11;
         /// Something was delivered that was never sent again, and was in flight when recovery began.
         const ORIGINAL = 1 << 12;
+        /// A congestion mark is echoed.
+        const ECE = 1 << 14;
         /// Perhaps a delayed ACK: it says nothing about the smallest round trip.
         const MAYBE_DELAYED = 1 << 13;
 
@@ -56,7 +58,7 @@ bitflags::bitflags! {
         /// Something was delivered.
         const PROGRESS = Self::ACKED.bits() | Self::SACKED.bits();
         /// Loss recovery has to look at it.
-        const ALERT = Self::SACKED.bits() | Self::DSACKING.bits();
+        const ALERT = Self::SACKED.bits() | Self::DSACKING.bits() | Self::ECE.bits();
     }
 }
 
@@ -132,6 +134,7 @@ impl Tcb {
         }
         self.update_ts_recent(cx, seg);
         let mut ack = self.begin_ack(seg);
+        ack.told.set(Told::ECE, self.echoes_mark(seg));
         let was_shut = self.snd_wnd == 0;
         if self.update_send_window(seg) {
             ack.told |= Told::WINDOW;
@@ -232,6 +235,9 @@ impl Tcb {
             self.set_xmit_timer(cx);
         }
         let delivered = self.stats.delivered.wrapping_sub(delivered);
+        if ack.told.contains(Told::ECE) {
+            self.count_echo(cx, delivered);
+        }
         let lost = self.loss.as_deref().map_or(0, |board| board.lost).wrapping_sub(lost);
         self.control_congestion(cx, ack, rtt, (in_flight, delivered, lost));
         if self.rtx.is_empty() {

@@ -18,6 +18,9 @@ const DELACK_MAX: Duration = Duration::from_millis(200);
 impl Tcb {
     /// Takes the text and the FIN of a segment that passed all checks.
     pub(crate) fn data_queue(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        if seg.has(Flags::CWR) {
+            self.accept_cwr(seg);
+        }
         if seg.is_empty() {
             return;
         }
@@ -118,6 +121,7 @@ impl Tcb {
 
     /// A segment above RCV.NXT was kept (or could not be): tell the peer at once, newest range first.
     fn note_out_of_order(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        self.note_mark(seg.ecn);
         self.enter_quick_ack(u8::MAX);
         if self.is(Is::SACK) && cx.cfg.tcp.sack {
             let range = self
@@ -213,6 +217,7 @@ impl Tcb {
             self.is |= pingpong;
         }
         self.delack.last_data = cx.now;
+        self.note_mark(seg.ecn);
     }
 
     fn set_ato(&mut self, ato: Duration) {

@@ -1,5 +1,6 @@
 //! What can be asked of a connection (Linux `struct tcp_info`, `tcp_get_info`).
 
+use super::ecn::Ecn;
 use super::scoreboard::{CaState, REORDERING};
 use super::state::State;
 use super::tcb::{Is, Tcb};
@@ -25,6 +26,12 @@ pub struct TcpInfo {
     pub timestamps: bool,
     /// The peer understands SACK.
     pub sack: bool,
+    /// ECN is in use (RFC 3168).
+    pub ecn: bool,
+    /// A packet came in that says it may be marked, or was.
+    pub ecn_seen: bool,
+    /// Segments that the peer acknowledged while it echoed a congestion mark.
+    pub delivered_ce: u32,
     /// Window scales: the peer's and ours.
     pub window_scales: Option<(u8, u8)>,
     /// Retransmission timeout with back-off.
@@ -245,6 +252,9 @@ impl Tcb {
             path_mtu: self.path_mtu,
             timestamps: self.is(Is::TIMESTAMPS),
             sack: self.is(Is::SACK),
+            ecn: self.ecn.contains(Ecn::CLASSIC),
+            ecn_seen: self.ecn.contains(Ecn::SEEN),
+            delivered_ce: self.ecn_counts.as_ref().map_or(0, |counts| counts.delivered_ce),
             window_scales: self.is(Is::SCALED).then_some((self.snd_wscale, self.rcv_wscale)),
             rto: self.backed_off_rto(cx),
             srtt: self.rtt.srtt().unwrap_or_default(),

@@ -4,6 +4,7 @@
 //! A request is a small record without a handle. It becomes a full record when the handshake completes, and a child then
 //! waits in the accept queue of its listener.
 
+use super::ecn::Ecn;
 use super::open::{mss_for_mtu, peer_mss};
 use super::output::OutSegment;
 use super::segment::Seg;
@@ -32,9 +33,10 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 const COOKIE_AGE: u32 = 2;
 /// The MSS values that a cookie can tell.
 const COOKIE_MSS: [u16; 4] = [536, 1300, 1440, 1460];
-/// Low bits of the timestamp of a cookie: window scale, SACK.
+/// Low bits of the timestamp of a cookie: window scale, SACK, ECN.
 const COOKIE_TS_BITS: u32 = 6;
 const COOKIE_TS_SACK: u32 = 1 << 4;
+const COOKIE_TS_ECN: u32 = 1 << 5;
 /// Window scale field that says: none.
 const COOKIE_TS_NO_SCALE: u32 = 0xf;
 
@@ -108,6 +110,8 @@ pub(crate) struct Request {
     pub(crate) retransmits: u8,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
+    /// ECN as it was granted.
+    pub(crate) ecn: Ecn,
     /// A deferring listener has not decided; no SYN-ACK was sent.
     pub(crate) deferred: bool,
     /// Repeats of the SYN-ACK during which the handshake's bare ACK is not enough (`TCP_DEFER_ACCEPT`).
@@ -188,6 +192,7 @@ impl Request {
             retransmits: 0,
             ttl: base.ttl,
             tos: base.tos,
+            ecn: Ecn::of_syn(cx, seg),
             deferred: false,
             defer_accept: base.defer_accept,
             acked: false,
@@ -212,6 +217,7 @@ impl Request {
             options: &self.options,
             payload: &[],
             gso_size: 0,
+            ecn: 0,
             placed: 0,
         }
     }
@@ -249,8 +255,10 @@ impl Request {
             let value = if cookie { self.cookie_timestamp(cx) } else { self.ts_now(cx) };
             options.timestamps = Some((value, self.ts_recent));
         }
+        let mut ecn = self.ecn;
         if cookie && !self.uses_timestamps(cx) {
             options.sack_permitted = false;
+            ecn = Ecn::empty();
         } else if self.uses_scaling(cx) {
             options.window_scale = Some(self.rcv_wscale);
         }
@@ -259,7 +267,7 @@ impl Request {
             dst_port: self.tuple.remote_port,
             seq: self.iss,
             ack: self.irs + 1,
-            flags: Flags::SYN | Flags::ACK,
+            flags: Flags::SYN | Flags::ACK | ecn.on_syn_ack(),
             window: self.window,
             urgent: 0,
             options,
@@ -440,6 +448,9 @@ impl Request {
         if self.options.sack_permitted && cx.cfg.tcp.sack {
             bits |= COOKIE_TS_SACK;
         }
+        if self.ecn.contains(Ecn::CLASSIC) {
+            bits |= COOKIE_TS_ECN;
+        }
         let clock = cx.now.as_millis() as u32;
         let mask = (1 << COOKIE_TS_BITS) - 1;
         let mut stamp = clock & !mask | bits;
@@ -465,13 +476,13 @@ pub(crate) fn cookie_isn(cx: &Ctx, tuple: &Tuple, irs: SeqNumber, mss: Option<u1
     SeqNumber(base.wrapping_add(tail))
 }
 
-/// Reads the ACK of a cookie: the options that the SYN had, if the cookie is ours and fresh.
+/// Reads the ACK of a cookie: number, options and ECN flags of the SYN, if the cookie is ours and fresh.
 pub(crate) fn check_cookie(
     cx: &mut Ctx,
     tuple: &Tuple,
     seg: &Seg<'_>,
     listen: &Listen,
-) -> Option<(SeqNumber, Options)> {
+) -> Option<(SeqNumber, Options, Flags)> {
     let recent = listen.overflow_at.is_some_and(|at| cx.now - at <= COOKIE_PERIOD * COOKIE_AGE);
     if !recent {
         return None;
@@ -491,14 +502,16 @@ pub(crate) fn check_cookie(
         return None;
     };
     let mut options = Options { mss: Some(*mss), ..Options::default() };
+    let mut flags = Flags::SYN;
     if let Some((value, echo)) = seg.options.timestamps
         && cx.cfg.tcp.timestamps
     {
         let bits = echo.wrapping_sub(cx.ts_offset(tuple));
         options.timestamps = Some((value, 0));
         options.sack_permitted = bits & COOKIE_TS_SACK != 0;
+        flags.set(Flags::ECE | Flags::CWR, bits & COOKIE_TS_ECN != 0);
         let scale = bits & COOKIE_TS_NO_SCALE;
         options.window_scale = (scale != COOKIE_TS_NO_SCALE).then_some(scale as u8);
     }
-    Some((irs, options))
+    Some((irs, options, flags))
 }

@@ -6,6 +6,7 @@
 //!   segments in; `validate` says which may count, `ack`, `data_queue`, `urgent` and `fin` are the steps.
 //! - `output` sends, `window` says how much may come, `retransmit` and `timers` send again or give up, `rtt` and
 //!   `congestion` decide when and how much.
+//! - `ecn` marks what is sent and echoes the marks of what is received.
 //! - `scoreboard` is what is in flight; `sack` and `rack` find out what of it arrived and what is lost, `recovery` is what
 //!   follows from that, `resend` sends it again, `tlp` probes the tail.
 //! - `close` and `send_fin` end a connection from this side, `fin` from the peer's, `reset` by force; `time_wait` is
@@ -17,6 +18,7 @@ pub(crate) mod app;
 pub(crate) mod close;
 pub mod congestion;
 pub(crate) mod data_queue;
+pub(crate) mod ecn;
 pub mod ending;
 pub mod fast_open;
 pub(crate) mod fin;

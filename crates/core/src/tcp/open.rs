@@ -2,6 +2,7 @@
 //! `tcp_v4_connect`, `tcp_connect_init`, `tcp_create_openreq_child`).
 
 use super::congestion::{Congestion, Needs, Start};
+use super::ecn::Ecn;
 use super::history::History;
 use super::listen::Request;
 use super::marks::Marks;
@@ -65,6 +66,7 @@ impl Tcb {
             current: Current::closed(),
             is: Is::OWNED,
             ca_state: CaState::Open,
+            ecn: Ecn::empty(),
             iss: zero,
             snd_una: zero,
             snd_nxt: zero,
@@ -77,6 +79,7 @@ impl Tcb {
             rtx: Queue::new(),
             packets_out: 0,
             loss: None,
+            ecn_counts: None,
             rack_rtt: 0,
             max_packets_out: 0,
             cwnd_usage_end: zero,
@@ -163,6 +166,7 @@ impl Tcb {
         self.sync_mss(cx);
         self.set_iss(iss);
         self.rcv_wscale = wscale_for(&cx.cfg.tcp, self.knobs.window_limit());
+        self.ask_for_ecn(cx);
         set_state(self, cx, State::SynSent, Cause::Connect, Initiator::Local);
         self.push_handshake(iss, cx.now, SentFlags::empty());
         self.snd_nxt = iss + 1;
@@ -210,6 +214,7 @@ impl Tcb {
         self.rcv_wup = self.rcv_nxt;
         let mut flags = Flags::SYN;
         flags.set(Flags::ACK, answer);
+        flags |= self.ecn_of_handshake(cx, answer);
         let repr = Repr {
             src_port: self.tuple.local_port,
             dst_port: self.tuple.remote_port,
@@ -271,6 +276,7 @@ impl Tcb {
         child.set_iss(request.iss);
         child.set_irs(request.irs);
         child.rcv_wscale = request.rcv_wscale;
+        child.ecn = request.ecn;
         child.learn_options(cx, &request.options);
         child.ts_recent = request.ts_recent;
         child.current = request.current;

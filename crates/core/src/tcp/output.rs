@@ -268,6 +268,7 @@ impl Tcb {
         flags.set(Flags::PSH, marks.contains(SentFlags::PUSH) || self.ends_packet(end, retransmission));
         let urgent = self.urgent_pointer(seq);
         flags.set(Flags::URG, urgent.is_some());
+        let ecn = self.ecn_of_segment(len > 0 && !retransmission, &mut flags);
         let window = self.select_window();
         let repr = Repr {
             src_port: self.tuple.local_port,
@@ -281,7 +282,7 @@ impl Tcb {
         };
         let (src, dst) = (self.tuple.local.ip(), self.tuple.remote.ip());
         let tcp_len = header + len as usize;
-        let (ttl, tos) = (self.knobs.ttl, self.knobs.tos);
+        let (ttl, tos) = (self.knobs.ttl, self.knobs.tos | ecn);
         let ip_len = emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, ttl, tos)?;
         let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
         let (_, mut sum) = repr.emit_header_summed(segment).ok()?;
@@ -442,12 +443,14 @@ impl Tcb {
     pub(crate) fn ack_repr(&mut self, cx: &Ctx) -> Repr {
         let options = self.segment_options(cx);
         let window = self.select_window();
+        let mut flags = Flags::ACK;
+        self.ecn_of_segment(false, &mut flags);
         Repr {
             src_port: self.tuple.local_port,
             dst_port: self.tuple.remote_port,
             seq: self.acceptable_seq(),
             ack: self.rcv_nxt,
-            flags: Flags::ACK,
+            flags,
             window,
             urgent: 0,
             options,

@@ -189,7 +189,7 @@ impl Tcb {
         self.rack_detect_loss(cx);
         if in_flight != self.in_flight() {
             if self.ca_state != CaState::Recovery {
-                self.enter_recovery(cx);
+                self.enter_recovery(cx, false);
                 let lost = self.board().lost.wrapping_sub(lost);
                 if !self.congestion.needs(Needs::OWN_WINDOW) {
                     self.reduce_cwnd(1, lost, false);

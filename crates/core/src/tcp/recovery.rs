@@ -48,7 +48,13 @@ impl Tcb {
     /// `tcp_fastretrans_alert`).
     pub(crate) fn recovery_alert(&mut self, cx: &mut Ctx, ack: &mut Ack) {
         let duplicate = ack.duplicate;
-        self.board().resend = Resend::Nothing;
+        let echo = ack.told.contains(Told::ECE);
+        let board = self.board();
+        board.resend = Resend::Nothing;
+        if echo {
+            // Congestion was real: what follows is not undone.
+            board.prior_ssthresh = 0;
+        }
         if self.renege_is_waited_for(cx, ack) {
             return;
         }
@@ -91,14 +97,14 @@ impl Tcb {
             return false;
         }
         if self.try_undo_dsack(cx) {
-            self.try_to_open(cx);
+            self.try_to_open(cx, ack);
         }
         self.identify_loss(cx, ack);
         if self.ca_state != CaState::Recovery {
             if self.board().lost_out == 0 {
                 return false;
             }
-            self.enter_recovery(cx);
+            self.enter_recovery(cx, ack.told.contains(Told::ECE));
         }
         true
     }
@@ -122,10 +128,10 @@ impl Tcb {
         }
         self.identify_loss(cx, ack);
         if self.board().lost_out == 0 {
-            self.try_to_open(cx);
+            self.try_to_open(cx, ack);
             return false;
         }
-        self.enter_recovery(cx);
+        self.enter_recovery(cx, ack.told.contains(Told::ECE));
         true
     }
 
@@ -181,12 +187,27 @@ impl Tcb {
     }
 
     /// Linux `tcp_try_to_open`.
-    fn try_to_open(&mut self, cx: &Ctx) {
+    fn try_to_open(&mut self, cx: &Ctx, ack: &Ack) {
         if !self.any_resent() {
             self.board().retrans_stamp = None;
         }
+        if ack.told.contains(Told::ECE) {
+            self.enter_cwr(cx);
+        }
         if self.ca_state != CaState::Cwr {
             self.try_keep_open(cx);
+        }
+    }
+
+    /// The peer echoes a mark: the window is reduced as for a loss, once a round trip, and nothing has to be sent again (RFC
+    /// 3168 6.1.2; Linux `tcp_enter_cwr`).
+    fn enter_cwr(&mut self, cx: &Ctx) {
+        let board = self.board();
+        board.prior_ssthresh = 0;
+        if self.ca_state < CaState::Cwr {
+            self.board().undo_marker = None;
+            self.init_reduction(cx);
+            self.set_ca_state(cx, CaState::Cwr);
         }
     }
 
@@ -199,13 +220,15 @@ impl Tcb {
         }
     }
 
-    /// Losses are to be repaired (Linux `tcp_enter_recovery`).
-    pub(crate) fn enter_recovery(&mut self, cx: &mut Ctx) {
+    /// Losses are to be repaired (Linux `tcp_enter_recovery`). With a mark beside them the reduction is not undone.
+    pub(crate) fn enter_recovery(&mut self, cx: &mut Ctx, echo: bool) {
         cx.counters.fast_recoveries += 1;
         self.board().prior_ssthresh = 0;
         self.init_undo();
         if !self.in_reduction() {
-            self.board().prior_ssthresh = self.congestion.window.remembered();
+            if !echo {
+                self.board().prior_ssthresh = self.congestion.window.remembered();
+            }
             self.init_reduction(cx);
         }
         self.set_ca_state(cx, CaState::Recovery);
@@ -231,6 +254,7 @@ impl Tcb {
         board.prr_out = 0;
         let flow = self.flow(cx);
         self.congestion.congest(&flow);
+        self.queue_cwr();
     }
 
     /// Lets out as much as keeps the window on its way to `ssthresh` (RFC 6937 3, RFC 9937; Linux `tcp_cwnd_reduction`).
@@ -305,6 +329,7 @@ impl Tcb {
         board.resend = Resend::Lost;
         self.set_ca_state(cx, CaState::Loss);
         self.recover = self.snd_nxt;
+        self.queue_cwr();
     }
 
     /// Linux `tcp_timeout_mark_lost`. A first segment that was reported and is not acknowledged: the peer threw away what
@@ -401,6 +426,9 @@ impl Tcb {
         board.rack.advanced = true;
         let (cwnd, ssthresh) = (board.prior_cwnd, board.prior_ssthresh);
         if ssthresh > 0 {
+            if ssthresh > self.congestion.window.ssthresh {
+                self.withdraw_cwr();
+            }
             self.congestion.undo(cwnd, ssthresh);
         }
     }

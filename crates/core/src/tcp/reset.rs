@@ -42,7 +42,7 @@ impl Tcb {
         }
         self.sack_reset();
         let mut repr = self.ack_repr(cx);
-        repr.flags = Flags::RST | Flags::ACK;
+        repr.flags |= Flags::RST;
         let segment = self.address(repr);
         self.count_out(cx);
         cx.counters.out_rsts += 1;

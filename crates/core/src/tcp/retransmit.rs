@@ -123,6 +123,7 @@ impl Tcb {
             let error = self.soft_error.unwrap_or(Error::TimedOut(timeout));
             return self.fail(cx, error, cause, Initiator::Timer);
         }
+        self.queue_cwr();
         self.repeat_syn(cx);
     }
 
@@ -158,6 +159,7 @@ impl Tcb {
         self.retransmits += 1;
         self.backoff = self.backoff.saturating_add(1);
         self.is.insert(Is::SYN_RETRANSMITTED);
+        self.queue_cwr();
         self.retransmit_handshake(cx);
     }
 

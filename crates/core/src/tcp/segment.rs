@@ -17,13 +17,20 @@ pub(crate) struct Seg<'a> {
     pub(crate) payload: &'a [u8],
     /// Payload of one segment on the wire, if the device merged several.
     pub(crate) gso_size: u16,
+    /// The ECN bits of the IP header.
+    pub(crate) ecn: u8,
     /// Bytes of the text that stand in the receive buffer already and do not count yet.
     pub(crate) placed: usize,
 }
 
 impl<'a> Seg<'a> {
     #[inline]
-    pub(crate) fn new(header: &Header, options: &'a Options, payload: &'a [u8], gso_size: u16) -> Self {
+    pub(crate) fn new(
+        header: &Header,
+        options: &'a Options,
+        payload: &'a [u8],
+        (gso_size, ecn): (u16, u8),
+    ) -> Self {
         Self {
             seq: header.seq,
             end_seq: header.seq + seg_len(header.flags, payload),
@@ -34,6 +41,7 @@ impl<'a> Seg<'a> {
             options,
             payload,
             gso_size,
+            ecn,
             placed: 0,
         }
     }

@@ -74,6 +74,7 @@ impl Tcb {
     fn rcv_syn_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
         self.set_irs(seg.seq);
         self.learn_options(cx, seg.options);
+        self.take_ecn_of_syn_ack(seg);
         self.snd_una = seg.ack;
         let sample = (!self.is(Is::SYN_RETRANSMITTED))
             .then(|| self.rtx.front().map(|sent| cx.now - sent.at))
@@ -98,6 +99,7 @@ impl Tcb {
     fn rcv_crossed_syn(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
         self.set_irs(seg.seq);
         self.learn_options(cx, seg.options);
+        self.take_ecn_of_crossed_syn(seg);
         self.snd_wnd = u32::from(seg.window);
         self.max_window = self.snd_wnd;
         set_state(self, cx, State::SynReceived, Cause::Syn, Initiator::Peer);

@@ -1,6 +1,7 @@
 //! The record of one connection (RFC 9293 3.3.1's TCB; Linux `struct tcp_sock`).
 
 use super::congestion::Congestion;
+use super::ecn::{Ecn, EcnCounts};
 use super::fast_open::FastOpen;
 use super::history::History;
 use super::info::Chrono;
@@ -187,6 +188,7 @@ pub(crate) struct Tcb {
     pub(crate) current: Current,
     pub(crate) is: Is,
     pub(crate) ca_state: CaState,
+    pub(crate) ecn: Ecn,
 
     // Send sequence space.
     pub(crate) iss: SeqNumber,
@@ -205,6 +207,8 @@ pub(crate) struct Tcb {
     pub(crate) packets_out: u32,
     /// What loss recovery knows; made when it is first needed.
     pub(crate) loss: Option<Box<Board>>,
+    /// Made with the first mark.
+    pub(crate) ecn_counts: Option<Box<EcnCounts>>,
     /// Round trip of the segment delivered last, in microseconds (RACK.rtt).
     pub(crate) rack_rtt: u32,
     /// Most segments in flight until `cwnd_usage_end` is acknowledged (Linux `max_packets_out`).

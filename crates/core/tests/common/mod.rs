@@ -11,7 +11,7 @@ mod rig;
 pub mod schedule;
 mod start;
 
-pub use packet::{SegSpec, Sent, addresses, flags, icmp_error, seg};
+pub use packet::{SegSpec, Sent, addresses, flags, icmp_error, seg, set_tos};
 pub use pair::{Fate, Flying, Pair, Side};
 pub use rig::{LOCAL_PORT, PEER_ISS, PEER_PORT, Rig, Setup};
 pub use start::Start;

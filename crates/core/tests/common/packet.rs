@@ -3,16 +3,20 @@
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use lastack_core::Instant;
+use lastack_core::wire::checksum::Sum;
 use lastack_core::wire::tcp::{self, Flags, Options, Repr, Segment};
 use lastack_core::wire::{SeqNumber, icmp, icmpv6, ip, ipv4, ipv6};
 
-const NAMES: [(Flags, &str); 6] = [
+const NAMES: [(Flags, &str); 9] = [
     (Flags::SYN, "SYN"),
     (Flags::FIN, "FIN"),
     (Flags::RST, "RST"),
     (Flags::PSH, "PSH"),
     (Flags::ACK, "ACK"),
     (Flags::URG, "URG"),
+    (Flags::ECE, "ECE"),
+    (Flags::CWR, "CWR"),
+    (Flags::AE, "AE"),
 ];
 
 /// Flags from their names: `"FIN,ACK"`; an empty text is none.
@@ -117,7 +121,26 @@ pub struct Sent {
     pub packet: Vec<u8>,
 }
 
+/// Writes the DSCP and the ECN bits of a packet.
+pub fn set_tos(packet: &mut [u8], tos: u8) {
+    if packet[0] >> 4 == 6 {
+        packet[0] = 0x60 | tos >> 4;
+        packet[1] = tos << 4 | packet[1] & 0xf;
+        return;
+    }
+    packet[1] = tos;
+    packet[10..12].fill(0);
+    let mut sum = Sum::new();
+    sum.add_bytes(&packet[..20]);
+    packet[10..12].copy_from_slice(&sum.finish().to_be_bytes());
+}
+
 impl Sent {
+    /// Type of service, or traffic class.
+    pub fn tos(&self) -> u8 {
+        ip::Packet::parse(&self.packet).expect("it was read before").tos()
+    }
+
     /// Reads a packet with TCP in it; `None` for any other.
     pub fn parse(at: Instant, packet: &[u8], iss: SeqNumber, peer_iss: SeqNumber) -> Option<Self> {
         let (src, dst, protocol, payload) = match ip::Packet::parse(packet).ok()? {

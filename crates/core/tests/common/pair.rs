@@ -1,6 +1,6 @@
 //! Two stacks on a line with latency and faults, in virtual time.
 
-use super::packet::Sent;
+use super::packet::{Sent, set_tos};
 use core::net::SocketAddr;
 use core::time::Duration;
 use lastack_core::wire::tcp::Flags;
@@ -29,6 +29,8 @@ impl Side {
 pub enum Fate {
     Deliver,
     Drop,
+    /// Arrives with a congestion mark if it may be marked.
+    Mark,
     /// Arrives later by this much.
     Delay(Duration),
     /// Arrives twice, the second time later by this much.
@@ -196,10 +198,17 @@ impl Pair {
         if let Some(packets) = &mut self.packets {
             packets.push((from.other(), packet.clone()));
         }
-        let fate = (self.rule)(&flying);
+        let (fate, tos) = ((self.rule)(&flying), flying.sent.tos());
         self.log.push(flying);
         match fate {
             Fate::Deliver => self.enter(at, from.other(), packet),
+            Fate::Mark => {
+                let mut packet = packet;
+                if tos & 3 != 0 {
+                    set_tos(&mut packet, tos | 3);
+                }
+                self.enter(at, from.other(), packet);
+            }
             Fate::Drop => {}
             Fate::Delay(more) => self.enter(at + more, from.other(), packet),
             Fate::Duplicate(more) => {

@@ -27,7 +27,7 @@ const INTERFACE: &str = "tun0";
 const CLOSE: Duration = Duration::from_millis(2);
 
 /// Settings of the namespace that scripts count on, below `/proc/sys/net`. What an older kernel does not have is left out.
-const SYSCTLS: [(&str, &str); 35] = [
+const SYSCTLS: [(&str, &str); 36] = [
     ("ipv4/tcp_rmem", "4096 540000 15728640"),
     ("ipv4/tcp_wmem", "4096 262144 4194304"),
     ("ipv4/tcp_timestamps", "1"),
@@ -43,6 +43,7 @@ const SYSCTLS: [(&str, &str); 35] = [
     ("ipv4/tcp_synack_retries", "5"),
     ("ipv4/tcp_syncookies", "1"),
     ("ipv4/tcp_ecn", "0"),
+    ("ipv4/tcp_ecn_fallback", "1"),
     ("ipv4/tcp_fastopen", "3"),
     ("ipv4/tcp_fastopen_key", "a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4"),
     ("ipv4/tcp_pacing_ss_ratio", "200"),

@@ -1,7 +1,7 @@
 //! How the stack behind the calls is set up.
 
 use lastack_core::wire::Capabilities;
-use lastack_core::{Config, FastOpenKeys, Route, TcpConfig};
+use lastack_core::{Config, EcnPolicy, FastOpenKeys, Route, TcpConfig};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Addresses, sizes and knobs of a [`Machine`](super::Machine). The default is what packetdrill's usual runners set up:
@@ -53,6 +53,7 @@ impl Default for Settings {
             slow_start_after_idle: false,
             segmentation_model: Some(2),
             send_buffer_max: 4 << 20,
+            ecn: EcnPolicy::OFF,
             fast_open_server: true,
             fast_open_keys: Some(FastOpenKeys { primary: FAST_OPEN_KEY, backup: None }),
             ..TcpConfig::default()

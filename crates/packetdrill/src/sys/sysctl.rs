@@ -1,7 +1,7 @@
 //! Linux's settings under `/proc/sys`, by name, on a [`Settings`].
 
 use super::Settings;
-use lastack_core::FastOpenKeys;
+use lastack_core::{EcnPolicy, FastOpenKeys};
 use std::fmt;
 use std::time::Duration;
 
@@ -27,15 +27,13 @@ impl std::error::Error for SysctlError {}
 
 /// Settings that only lastack's one behaviour can be asked of; a blank list: any value, because nothing that a script sees
 /// depends on it.
-const FIXED: [(&str, &[&str]); 21] = [
+const FIXED: [(&str, &[&str]); 19] = [
     ("ip_forward", &[]),
     ("tcp_autocorking", &[]),
     ("tcp_base_mss", &[]),
     ("tcp_challenge_ack_limit", &["2147483647"]),
     ("tcp_comp_sack_nr", &[]),
     ("tcp_dsack", &["1"]),
-    ("tcp_ecn", &["0"]),
-    ("tcp_ecn_fallback", &[]),
     ("tcp_limit_output_bytes", &[]),
     ("tcp_migrate_req", &["0"]),
     ("tcp_moderate_rcvbuf", &[]),
@@ -138,6 +136,11 @@ impl Settings {
             "tcp_timestamps" => tcp.timestamps = given.switch()?,
             "tcp_window_scaling" => tcp.window_scaling = given.switch()?,
             "tcp_sack" => tcp.sack = given.switch()?,
+            "tcp_ecn" => {
+                let unsupported = || SysctlError::Unsupported(format!("tcp_ecn = {}", given.value));
+                tcp.ecn = EcnPolicy::from_sysctl(given.number()?).ok_or_else(unsupported)?;
+            }
+            "tcp_ecn_fallback" => tcp.ecn_fallback = given.switch()?,
             "tcp_early_retrans" => tcp.tail_loss_probes = matches!(given.number::<u8>()?, 3 | 4),
             "tcp_frto" => tcp.frto = given.number::<u8>()? != 0,
             "tcp_slow_start_after_idle" => tcp.slow_start_after_idle = given.switch()?,
@@ -235,9 +238,9 @@ mod tests {
     #[test]
     fn what_lastack_does_not_have_is_said_not_swallowed() {
         let mut settings = Settings::default();
-        assert_eq!(settings.sysctl("net.ipv4.tcp_ecn", "0"), Ok(()));
+        assert_eq!(settings.sysctl("net.ipv4.tcp_reordering", "3"), Ok(()));
         let unsupported = |what: &str| Err(SysctlError::Unsupported(what.into()));
-        assert_eq!(settings.sysctl("net.ipv4.tcp_ecn", "1"), unsupported("tcp_ecn = 1"));
+        assert_eq!(settings.sysctl("net.ipv4.tcp_reordering", "5"), unsupported("tcp_reordering = 5"));
         assert_eq!(settings.sysctl("net.ipv4.tcp_what", "1"), unsupported("setting tcp_what = 1"));
         assert_eq!(settings.sysctl("tcp_sack", "x"), Err(SysctlError::Invalid("tcp_sack = 'x'".into())));
     }

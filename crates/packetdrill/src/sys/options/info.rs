@@ -10,6 +10,8 @@ const LEN: usize = 280;
 const HAS_TIMESTAMPS: u8 = 1;
 const HAS_SACK: u8 = 2;
 const HAS_WSCALE: u8 = 4;
+const HAS_ECN: u8 = 8;
+const HAS_ECN_SEEN: u8 = 16;
 const HAS_SYN_DATA: u8 = 32;
 const IS_FAST_OPEN_CHILD: u8 = 128;
 /// Linux's "no threshold yet" (`TCP_INFINITE_SSTHRESH`).
@@ -87,6 +89,12 @@ fn first_bytes(out: &mut Layout, info: &TcpInfo) {
     if info.sack {
         options |= HAS_SACK;
     }
+    if info.ecn {
+        options |= HAS_ECN;
+    }
+    if info.ecn_seen {
+        options |= HAS_ECN_SEEN;
+    }
     if info.fast_open_child {
         options |= IS_FAST_OPEN_CHILD;
     }
@@ -145,6 +153,7 @@ fn totals(out: &mut Layout, info: &TcpInfo) {
     out.long(176, micros(info.limited_by_peer).into());
     out.long(184, micros(info.limited_by_buffer).into());
     out.word(192, info.delivered);
+    out.word(196, info.delivered_ce);
     out.long(200, info.bytes_sent);
     out.long(208, info.bytes_retransmitted);
     out.word(216, info.dsack_dups);

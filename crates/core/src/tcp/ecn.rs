@@ -1,0 +1,163 @@
+//! Explicit congestion notification (RFC 3168; Linux `tcp_ecn.h`): who asks for it and who grants it, which packets say that
+//! they may be marked, and how marks come back.
+//!
+//! New data is sent as ECT(0). A router marks it CE instead of dropping it; the receiver echoes the mark (ECE) on all that it
+//! sends, until the sender says that its window is smaller (CWR). What the window becomes is in `recovery` (`enter_cwr`).
+
+use super::segment::Seg;
+use super::tcb::{Is, Tcb};
+use crate::config::EcnKind;
+use crate::ctx::Ctx;
+use alloc::boxed::Box;
+use lastack_wire::tcp::Flags;
+
+/// The ECN bits of an IP header (RFC 3168 5).
+pub(crate) const NOT_ECT: u8 = 0;
+/// ECT(0).
+pub(crate) const ECT_0: u8 = 2;
+/// Congestion experienced.
+pub(crate) const CE: u8 = 3;
+
+bitflags::bitflags! {
+    /// Where a connection stands with ECN (Linux `ecn_flags`). Empty: not in use.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub(crate) struct Ecn: u8 {
+        /// As RFC 3168 has it: in use, or asked for (Linux `TCP_ECN_OK`).
+        const CLASSIC = 1;
+        /// The window was reduced: the next new data says so with CWR (`TCP_ECN_QUEUE_CWR`).
+        const CWR_DUE = 2;
+        /// A mark came in: ECE goes out until the peer's CWR (`TCP_ECN_DEMAND_CWR`).
+        const ECHO = 4;
+        /// A packet came in that may be or was marked (`TCP_ECN_SEEN`).
+        const SEEN = 8;
+    }
+}
+
+/// What is counted of a connection with ECN.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EcnCounts {
+    /// Segments that the peer acknowledged with ECE (Linux `delivered_ce`).
+    pub(crate) delivered_ce: u32,
+}
+
+impl Ecn {
+    /// What a listener grants to a SYN (Linux `tcp_ecn_create_request`). A SYN that is itself marked as capable is
+    /// against RFC 3168 6.1.1, and draws nothing, unless AE tells that the peer knows a later rule.
+    pub(crate) fn of_syn(cx: &Ctx, seg: &Seg<'_>) -> Self {
+        let asks = seg.has(Flags::ECE | Flags::CWR) && (seg.ecn == NOT_ECT || seg.has(Flags::AE));
+        if asks && cx.cfg.tcp.ecn.accept >= EcnKind::Classic { Self::CLASSIC } else { Self::empty() }
+    }
+
+    /// Flags of a SYN-ACK.
+    pub(crate) fn on_syn_ack(self) -> Flags {
+        if self.contains(Self::CLASSIC) { Flags::ECE } else { Flags::empty() }
+    }
+}
+
+impl Tcb {
+    /// A SYN is to be sent (Linux `tcp_ecn_send_syn`).
+    pub(crate) fn ask_for_ecn(&mut self, cx: &Ctx) {
+        let asks = cx.cfg.tcp.ecn.connect >= EcnKind::Classic;
+        self.ecn = if asks { Ecn::CLASSIC } else { Ecn::empty() };
+    }
+
+    /// Flags of a SYN, or of the SYN-ACK to a SYN that crossed it. A repeated SYN does without: what drops SYNs that ask
+    /// for ECN would drop it too (RFC 3168 6.1.1.1).
+    pub(crate) fn ecn_of_handshake(&self, cx: &Ctx, answer: bool) -> Flags {
+        if answer {
+            return self.ecn.on_syn_ack();
+        }
+        let falls_back = self.is(Is::SYN_RETRANSMITTED) && cx.cfg.tcp.ecn_fallback;
+        if self.ecn.is_empty() || falls_back { Flags::empty() } else { Flags::ECE | Flags::CWR }
+    }
+
+    /// The SYN-ACK grants it with ECE alone; what also sets CWR only reflects the SYN (Linux `tcp_ecn_rcv_synack`).
+    pub(crate) fn take_ecn_of_syn_ack(&mut self, seg: &Seg<'_>) {
+        if !seg.has(Flags::ECE) || seg.has(Flags::CWR) {
+            self.ecn = Ecn::empty();
+        }
+    }
+
+    /// A SYN crossed ours: both have to ask (Linux `tcp_ecn_rcv_syn`).
+    pub(crate) fn take_ecn_of_crossed_syn(&mut self, seg: &Seg<'_>) {
+        if !seg.has(Flags::ECE | Flags::CWR) {
+            self.ecn = Ecn::empty();
+        }
+    }
+
+    /// The ECN bits of a segment's IP header; adds the segment's own flags. `new_data`: text, for the first time. Only that
+    /// may be marked: the mark on what carries no text would be lost with it, and one on a repeated segment would count
+    /// in another window (RFC 3168 6.1.4, 6.1.5; Linux `tcp_ecn_send`).
+    #[inline]
+    pub(crate) fn ecn_of_segment(&mut self, new_data: bool, flags: &mut Flags) -> u8 {
+        if self.ecn.is_empty() {
+            return NOT_ECT;
+        }
+        flags.set(Flags::ECE, self.ecn.contains(Ecn::ECHO));
+        if !new_data {
+            return NOT_ECT;
+        }
+        flags.set(Flags::CWR, self.ecn.contains(Ecn::CWR_DUE));
+        self.ecn.remove(Ecn::CWR_DUE);
+        ECT_0
+    }
+
+    /// The window was reduced, for whatever reason: the peer shall know (RFC 3168 6.1.2; Linux `tcp_ecn_queue_cwr`).
+    pub(crate) fn queue_cwr(&mut self) {
+        if self.ecn.contains(Ecn::CLASSIC) {
+            self.ecn.insert(Ecn::CWR_DUE);
+        }
+    }
+
+    /// The reduction is undone (Linux `tcp_ecn_withdraw_cwr`).
+    pub(crate) fn withdraw_cwr(&mut self) {
+        self.ecn.remove(Ecn::CWR_DUE);
+    }
+
+    /// This acknowledgement echoes a mark (Linux `tcp_ecn_rcv_ecn_echo`).
+    #[inline]
+    pub(crate) fn echoes_mark(&self, seg: &Seg<'_>) -> bool {
+        !self.ecn.is_empty() && seg.has(Flags::ECE) && !seg.has(Flags::SYN)
+    }
+
+    /// `delivered` segments came with such an acknowledgement.
+    pub(crate) fn count_echo(&mut self, cx: &mut Ctx, delivered: u32) {
+        cx.counters.delivered_ce += u64::from(delivered);
+        let counts = self.ecn_counts.get_or_insert_with(Box::default);
+        counts.delivered_ce = counts.delivered_ce.wrapping_add(delivered);
+    }
+
+    /// The peer's window is smaller now: it is told of no more marks. If it came with text, perhaps the only segment that fits
+    /// into that window, its acknowledgement does not wait (Linux `tcp_ecn_accept_cwr`).
+    pub(crate) fn accept_cwr(&mut self, seg: &Seg<'_>) {
+        if self.ecn.contains(Ecn::CLASSIC) {
+            self.ecn.remove(Ecn::ECHO);
+            if !seg.is_empty() {
+                self.is.insert(Is::ACK_NOW);
+            }
+        }
+    }
+
+    /// Text came in a packet with these ECN bits (Linux `tcp_data_ecn_check`).
+    #[inline]
+    pub(crate) fn note_mark(&mut self, ecn: u8) {
+        if !self.ecn.is_empty() {
+            self.note_mark_of_text(ecn);
+        }
+    }
+
+    fn note_mark_of_text(&mut self, ecn: u8) {
+        match ecn {
+            // Probably sent again, so something was lost.
+            NOT_ECT if self.ecn.contains(Ecn::SEEN) => self.enter_quick_ack(2),
+            NOT_ECT => {}
+            _ => {
+                self.ecn.insert(Ecn::SEEN);
+                if ecn == CE && !self.ecn.contains(Ecn::ECHO) {
+                    self.enter_quick_ack(2);
+                    self.ecn.insert(Ecn::ECHO);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Explicit congestion notification between two stacks and at one of them (RFC 3168).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
+
+mod common;
+
+use common::*;
+use lastack_core::wire::{PacketMeta, ipv4};
+use lastack_core::{EcnKind, EcnPolicy};
+use proptest::prelude::*;
+
+const BOTH: EcnPolicy = EcnPolicy { accept: EcnKind::Classic, connect: EcnKind::Classic };
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.tcp.ecn = BOTH;
+    config
+}
+
+/// Sends `len` bytes from A to B while the line does what it does.
+fn transfer(pair: &mut Pair, (client, server): (TcpHandle, TcpHandle), len: usize) {
+    let text: Vec<u8> = (0..len).map(|n| (n / 7) as u8).collect();
+    let (mut written, mut got) = (0, Vec::new());
+    let mut room = vec![0; 65_536];
+    for _ in 0..100_000 {
+        if let Ok(n) = pair.a.tcp_write(pair.now, client, &text[written..]) {
+            written += n;
+        }
+        pair.run(ms(5));
+        while let Ok(n @ 1..) = pair.b.tcp_read(pair.now, server, &mut room) {
+            got.extend_from_slice(&room[..n]);
+        }
+        if got.len() == len {
+            assert_eq!(got, text);
+            return;
+        }
+    }
+    panic!("{} of {len} bytes arrived", got.len());
+}
+
+/// Holds: SHLD-8, R3168-5, R3168-6
+#[test]
+fn a_marked_path_slows_the_sender_without_a_loss() {
+    let mut pair = Pair::new(&config(), ms(10));
+    let ends = pair.connected();
+    pair.rule(
+        |flying| if flying.from == Side::A && flying.index % 100 == 99 { Fate::Mark } else { Fate::Deliver },
+    );
+    transfer(&mut pair, ends, 2_000_000);
+    let info = pair.a.tcp_info(ends.0).unwrap();
+    assert!(info.ecn && info.delivered_ce > 0 && info.ssthresh < u32::MAX, "{info:?}");
+    assert_eq!(info.retransmissions, 0);
+    let marks = pair.b.counters().ip.in_ce;
+    assert!(marks >= 10 && pair.b.tcp_info(ends.1).unwrap().ecn_seen);
+    // Once for each reduction, which is at most once for each mark.
+    let told = pair.log.iter().filter(|flying| flying.sent.flags.contains(Flags::CWR)).skip(1).count() as u64;
+    assert!(told > 0 && told <= marks, "{told} of {marks}");
+}
+
+/// Holds: R3168-7, R3168-8
+#[test]
+fn only_new_text_may_be_marked() {
+    let mut pair = Pair::new(&config(), ms(10));
+    let ends = pair.connected();
+    pair.rule(|flying| if flying.index % 50 == 20 { Fate::Drop } else { Fate::Deliver });
+    transfer(&mut pair, ends, 500_000);
+    let mut highest = i32::MIN;
+    for flying in pair.log.iter().filter(|flying| flying.from == Side::A) {
+        let sent = &flying.sent;
+        let new = !sent.payload.is_empty() && sent.rel_seq >= highest;
+        assert_eq!(sent.tos() & 3, if new { 2 } else { 0 }, "{sent}");
+        highest = highest.max(sent.rel_seq + sent.payload.len() as i32);
+    }
+    assert!(pair.log.iter().all(|flying| flying.from == Side::A || flying.sent.tos() == 0));
+    assert!(pair.a.tcp_info(ends.0).unwrap().retransmissions > 0);
+}
+
+/// Holds: R3168-2
+#[test]
+fn a_listener_grants_ecn_to_a_syn_that_asks_and_is_not_marked() {
+    for (policy, asks, tos, granted) in [
+        (2, "SYN,ECE,CWR", 0, true),
+        (1, "SYN,ECE,CWR", 0, true),
+        (0, "SYN,ECE,CWR", 0, false),
+        (2, "SYN,ECE", 0, false),
+        (2, "SYN,CWR", 0, false),
+        (2, "SYN", 2, false),
+        (2, "SYN,ECE,CWR", 2, false),
+        (2, "SYN,ECE,CWR", 3, false),
+        (2, "SYN,ECE,CWR,AE", 2, true),
+    ] {
+        let policy = EcnPolicy::from_sysctl(policy).unwrap();
+        let mut rig = Rig::new(Setup::default().with(|config| config.tcp.ecn = policy));
+        let listener = rig.listen(4);
+        let mut syn = rig.build(&seg(asks, -1, 0));
+        set_tos(&mut syn, tos);
+        rig.inject_packet(&syn);
+        let answer = rig.sent.pop_front().unwrap();
+        assert_eq!((answer.flags.contains(Flags::ECE), answer.tos()), (granted, 0), "{asks} {tos}");
+        rig.iss = answer.seq;
+        rig.inject(seg("ACK", 0, 0));
+        rig.socket = rig.stack.tcp_accept(listener).ok();
+        rig.write(b"x").unwrap();
+        rig.pump();
+        assert_eq!(rig.expect("ACK 0(1) ack 0").tos(), if granted { 2 } else { 0 });
+    }
+}
+
+/// Holds: R3168-3
+#[test]
+fn a_syn_ack_grants_ecn_with_ece_alone() {
+    for (answer, granted) in
+        [("SYN,ACK,ECE", true), ("SYN,ACK", false), ("SYN,ACK,ECE,CWR", false), ("SYN,ACK,CWR", false)]
+    {
+        let mut rig = Rig::new(Setup::default().with(|config| config.tcp.ecn = BOTH));
+        let h = rig.stack.tcp_socket();
+        rig.stack.tcp_bind(h, rig.local).unwrap();
+        rig.stack.tcp_connect(rig.now, h, rig.peer).unwrap();
+        rig.pump();
+        let syn = rig.sent.pop_front().unwrap();
+        assert_eq!((syn.flags, syn.tos()), (flags("SYN,ECE,CWR"), 0));
+        (rig.iss, rig.socket) = (syn.seq, Some(h));
+        rig.inject(seg(answer, -1, 0));
+        assert_eq!(rig.expect("ACK 0(0) ack 0").tos(), 0);
+        assert_eq!(rig.stack.tcp_info(h).unwrap().ecn, granted, "{answer}");
+        rig.write(b"x").unwrap();
+        rig.pump();
+        assert_eq!(rig.expect("ACK 0(1) ack 0").tos(), if granted { 2 } else { 0 });
+    }
+}
+
+/// Holds: R3168-4
+#[test]
+fn a_repeated_syn_asks_no_more_unless_told_to() {
+    for fallback in [true, false] {
+        let setup = Setup::default().with(|config| {
+            config.tcp.ecn = BOTH;
+            config.tcp.ecn_fallback = fallback;
+        });
+        let mut rig = Rig::new(setup);
+        let h = rig.stack.tcp_socket();
+        rig.stack.tcp_connect(rig.now, h, rig.peer).unwrap();
+        rig.pump();
+        assert_eq!(rig.sent.pop_front().unwrap().flags, flags("SYN,ECE,CWR"));
+        rig.advance(ms(1100));
+        let again = if fallback { "SYN" } else { "SYN,ECE,CWR" };
+        assert_eq!(rig.sent.pop_front().unwrap().flags, flags(again));
+    }
+}
+
+/// Holds: R3168-9, R3168-10
+#[test]
+fn a_mark_is_echoed_on_everything_until_a_cwr() {
+    let mut rig = Rig::new(Setup::default());
+    let listener = rig.listen(4);
+    rig.inject(seg("SYN,ECE,CWR", -1, 0));
+    rig.iss = rig.sent.pop_front().unwrap().seq;
+    rig.inject(seg("ACK", 0, 0));
+    rig.socket = rig.stack.tcp_accept(listener).ok();
+    let marked = |rig: &Rig, spec: SegSpec, tos| {
+        let mut packet = rig.build(&spec);
+        set_tos(&mut packet, tos);
+        packet
+    };
+    let packet = marked(&rig, seg("ACK", 0, 0).len(10).win(0), 3);
+    rig.inject_packet(&packet);
+    rig.expect("ACK,ECE 0(0) ack 10");
+    rig.write(b"hello").unwrap();
+    rig.pump();
+    rig.advance(ms(1500));
+    let probe = rig.expect("ACK,ECE -1(0) ack 10");
+    assert_eq!(probe.tos(), 0);
+    rig.sent.clear();
+    rig.inject(seg("ACK", 10, 0));
+    assert_eq!(rig.expect("ACK,ECE 0(5) ack 10").tos(), 2);
+    let packet = marked(&rig, seg("ACK,CWR", 10, 5).len(10), 2);
+    rig.inject_packet(&packet);
+    rig.expect("ACK 5(0) ack 20");
+}
+
+#[test]
+fn the_dscp_stays_beside_the_ecn_bits() {
+    for v6 in [false, true] {
+        let setup = if v6 { Setup::v6() } else { Setup::default() };
+        let mut rig = Rig::new(setup);
+        let listener = rig.listen(4);
+        rig.stack.tcp_set_option(rig.now, listener, TcpOption::Tos(0xb8)).unwrap();
+        rig.inject(seg("SYN,ECE,CWR", -1, 0));
+        let answer = rig.sent.pop_front().unwrap();
+        assert_eq!((answer.flags, answer.tos()), (flags("SYN,ACK,ECE"), 0xb8));
+        rig.iss = answer.seq;
+        rig.inject(seg("ACK", 0, 0));
+        rig.socket = rig.stack.tcp_accept(listener).ok();
+        rig.write(b"hello").unwrap();
+        rig.pump();
+        assert_eq!(rig.expect("ACK 0(5) ack 0").tos(), 0xba);
+        let mut packet = rig.build(&seg("ACK", 0, 5).len(3));
+        set_tos(&mut packet, 0xbb);
+        rig.inject_packet(&packet);
+        assert_eq!(rig.expect("ACK,ECE 5(0) ack 3").tos(), 0xb8);
+    }
+}
+
+/// RFC 3168 5.3: a mark on one fragment counts for the datagram.
+///
+/// Holds: R3168-1
+#[test]
+fn a_mark_on_a_fragment_is_echoed() {
+    let mut rig = Rig::new(Setup::default());
+    rig.listen(4);
+    rig.inject(seg("SYN,ECE,CWR", -1, 0));
+    rig.iss = rig.sent.pop_front().unwrap().seq;
+    rig.inject(seg("ACK", 0, 0));
+    let packet = rig.build(&seg("ACK", 0, 0).len(500));
+    let whole = ipv4::Packet::parse(&packet).unwrap();
+    for (at, tos) in [(0, 2), (256, 3)] {
+        let last = at > 0;
+        let end = if last { whole.payload().len() } else { 256 };
+        let data = &whole.payload()[at..end];
+        let mut fragment = vec![0; 20 + data.len()];
+        let repr = ipv4::Repr { tos, id: 7, df: false, payload_len: data.len(), ..whole.repr() };
+        repr.emit_fragment(at as u16, !last, &mut fragment).unwrap();
+        fragment[20..].copy_from_slice(data);
+        rig.stack.receive(rig.now, &PacketMeta::default(), &fragment);
+    }
+    rig.pump();
+    rig.expect("ACK,ECE 0(0) ack 500");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is marked, lost or late, on either way: all arrives, and both sides come to rest.
+    #[test]
+    fn marks_and_losses_together_do_no_harm(fates in prop::collection::vec(0u8..40, 1..200)) {
+        let mut pair = Pair::new(&config(), ms(10));
+        let ends = pair.connected();
+        pair.rule(move |flying| match fates[flying.index % fates.len()] {
+            0 => Fate::Drop,
+            1 => Fate::Delay(ms(15)),
+            2..=9 => Fate::Mark,
+            _ => Fate::Deliver,
+        });
+        transfer(&mut pair, ends, 60_000);
+        pair.perfect();
+        pair.run(s(2));
+        let info = pair.a.tcp_info(ends.0).unwrap();
+        prop_assert_eq!((info.unacked, info.segments), (0, lastack_core::SegmentCounts::default()));
+    }
+}
