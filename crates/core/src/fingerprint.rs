@@ -251,7 +251,7 @@ impl Tcb {
         last_oow_ack.map(|at| (now - at).min(Duration::from_secs(1))).hash(h);
         (knobs, error, soft_error).hash(h);
         // The bound of RFC 5961 5.2 is the only counter that behaviour depends on, and only while it is small.
-        stats.bytes_acked.min(u64::from(*max_window)).hash(h);
+        (stats.bytes_acked.min(u64::from(*max_window)), stats.syn_acked).hash(h);
         if let Some(listen) = listen {
             listen.fingerprint(now, h);
         }

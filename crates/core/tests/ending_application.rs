@@ -317,7 +317,7 @@ fn retransmission_gave_up() {
         || {
             let mut rig = Start::Established.rig(Setup::default());
             rig.write(b"into the void").unwrap();
-            rig.advance(s(925));
+            rig.advance(s(926));
             rig.take();
             rig.expect_gone();
             rig
@@ -331,7 +331,7 @@ fn retransmission_gave_up_with_unread_text() {
     let mut rig = Start::Established.rig(Setup::default());
     rig.inject(seg("ACK", 0, 0).data(b"abc"));
     rig.write(b"into the void").unwrap();
-    rig.advance(s(925));
+    rig.advance(s(926));
     assert_eq!(rig.read(), Ok(b"abc".to_vec()));
     assert_eq!(rig.read(), Err(Error::TimedOut(Timeout::Retransmission)));
     assert_eq!(rig.read(), Ok(vec![]));
@@ -414,7 +414,7 @@ fn each_fin_wakes_its_reader() {
 #[test]
 fn timers_wake_the_owner_of_what_they_end() {
     let mut rig = Start::FinWait1.rig(Setup::default());
-    rig.advance(s(925));
+    rig.advance(s(926));
     assert!(signalled(&mut rig, I | O | R | H | E));
     let mut rig = Start::Established.rig(Setup::default());
     rig.option(TcpOption::KeepAlive(true));

@@ -32,6 +32,7 @@ fn segment(text: &str, start: Start) -> SegSpec {
         "-" => 0,
         // In a half-open connection the SYN is what is not acknowledged yet.
         "una" => una(start),
+        "syn" => 0,
         "fin" => 1,
         "far" => 5000,
         "old" => -20_000_000,

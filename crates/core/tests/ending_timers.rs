@@ -16,27 +16,27 @@ fn times(rig: &mut Rig, since: Instant, text: &str) -> Vec<u64> {
     sent.into_iter().map(|(at, _)| at).collect()
 }
 
-/// When a timer that doubles up to 120 s expires, in milliseconds. The RTO is 200.001 ms, because the handshake took no
-/// time and the smallest sample is 1 µs; timers fire at whole milliseconds.
+/// When a timer that doubles up to 120 s expires, in milliseconds. The RTO is 201 ms: the handshake took no time, the
+/// smallest sample is 1 µs, and timeouts are rounded up to a jiffy.
 fn backoff(expiries: usize) -> Vec<u64> {
-    let mut at_us = 0u64;
+    let mut at = 0;
     (0..expiries)
         .map(|n| {
-            at_us = (at_us + (200_001 << n.min(20)).min(120_000_000)).div_ceil(1000) * 1000;
-            at_us / 1000
+            at += (201 << n.min(20)).min(120_000);
+            at
         })
         .collect()
 }
 
-/// The first expiry past 0.2 s x (2^9 - 1) = 102.2 s: the patience with an orphan.
-const ORPHAN_END: u64 = 102_209;
-/// The first expiry past 0.2 s x (2^10 - 1) + 6 x 120 s = 924.6 s: the patience of an owner.
-const OWNED_END: u64 = 924_610;
+/// The first expiry at which 0.2 s x (2^9 - 1) = 102.2 s are over since the first repeat: the patience with an orphan.
+const ORPHAN_END: u64 = 102_711;
+/// The same for 0.2 s x (2^10 - 1) + 6 x 120 s = 924.6 s: the patience of an owner.
+const OWNED_END: u64 = 925_623;
 
 #[test]
 fn the_model_of_back_off() {
-    assert_eq!(backoff(9), [201, 602, 1403, 3004, 6205, 12_606, 25_407, 51_008, ORPHAN_END]);
-    assert_eq!(backoff(16)[9..], [204_610, 324_610, 444_610, 564_610, 684_610, 804_610, OWNED_END]);
+    assert_eq!(backoff(9), [201, 603, 1407, 3015, 6231, 12_663, 25_527, 51_255, ORPHAN_END]);
+    assert_eq!(backoff(16)[9..], [205_623, 325_623, 445_623, 565_623, 685_623, 805_623, OWNED_END]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn closing_an_owner_that_waited_long_applies_the_patience_of_an_orphan() {
     rig.close();
     rig.take();
     // The next expiry is past the orphan's bound.
-    rig.advance(ms(24_610));
+    rig.advance(ms(25_623));
     rig.expect_gone();
     rig.expect_nothing();
 }
@@ -363,7 +363,7 @@ fn close_before_a_zero_window_enters_fin_wait_1_at_once_and_ends_after_102_s() {
 }
 
 #[test]
-fn an_orphan_whose_probes_are_answered_ends_after_324_s() {
+fn an_orphan_whose_probes_are_answered_ends_after_325_s() {
     // n31, the end of Sockstress.
     let mut rig = stuck();
     let since = rig.now;
@@ -379,7 +379,7 @@ fn an_orphan_whose_probes_are_answered_ends_after_324_s() {
         }
     }
     assert_eq!(probes, backoff(10));
-    assert_eq!(rig.now - since, ms(324_610));
+    assert_eq!(rig.now - since, ms(325_623));
     rig.expect_all_freed();
 }
 
@@ -545,8 +545,9 @@ fn the_user_timeout_bounds_the_fin_of_an_orphan() {
     rig.option(TcpOption::UserTimeout(ms(3000)));
     let since = rig.now;
     rig.close();
-    rig.advance(ms(2999));
-    assert_eq!(times(&mut rig, since, FIN), [0, 201, 602, 1403]);
+    // It counts from the first repeat.
+    rig.advance(ms(3200));
+    assert_eq!(times(&mut rig, since, FIN), [0, 201, 603, 1407, 3015]);
     rig.expect_state(State::FinWait1);
     rig.advance(ms(1));
     rig.expect_gone();
@@ -562,7 +563,9 @@ fn the_user_timeout_ends_what_is_owned_with_its_name() {
     let mut rig = Start::Established.rig(Setup::default());
     rig.option(TcpOption::UserTimeout(s(5)));
     rig.write(b"hello").unwrap();
-    rig.advance(s(5));
+    rig.advance(ms(5200));
+    rig.expect_state(State::Established);
+    rig.advance(ms(1));
     rig.expect_gone();
     assert_eq!(rig.take_error(), Some(Error::TimedOut(Timeout::User)));
     assert_eq!(rig.last_transition().cause, Cause::UserTimeout);
@@ -576,6 +579,82 @@ fn the_user_timeout_ends_what_is_owned_with_its_name() {
     assert!(rig.now - since >= s(7) && rig.now - since < s(8), "{:?}", rig.now - since);
     assert_eq!(rig.take_error(), Some(Error::TimedOut(Timeout::User)));
     rig.expect_all_freed();
+}
+
+/// Holds: U9293-16
+#[test]
+fn the_user_timeout_bounds_a_handshake_but_for_its_first_wait() {
+    for (user, start, end, repeats) in [
+        (500, Start::SynSent, 1001, &[1000][..]),
+        (2500, Start::SynSent, 2500, &[1000, 2000]),
+        (2500, Start::SynReceived, 2500, &[1000]),
+    ] {
+        let mut rig = start.rig(Setup::default());
+        rig.option(TcpOption::UserTimeout(ms(user)));
+        let since = rig.now;
+        rig.advance(ms(end - 1));
+        let at: Vec<u64> = rig.take_timed(since).into_iter().map(|(at, _)| at).collect();
+        assert_eq!(at, repeats[..], "{start:?}");
+        assert_eq!(rig.state(), start.state());
+        rig.advance(ms(1));
+        rig.expect_nothing();
+        rig.expect_gone();
+        assert_eq!(rig.take_error(), Some(Error::TimedOut(Timeout::User)));
+        rig.expect_all_freed();
+    }
+}
+
+/// Holds: U9293-16
+#[test]
+fn the_user_timeout_ends_the_probing_of_a_zero_window_however_often_it_is_answered() {
+    let mut rig = stuck();
+    rig.option(TcpOption::UserTimeout(s(3)));
+    let since = rig.now;
+    while rig.state().is_some() && rig.now - since < s(100) {
+        rig.advance(ms(1));
+        for _ in rig.take() {
+            rig.inject(seg("ACK", 0, 0).win(0));
+        }
+    }
+    // It counts from the first probe.
+    assert_eq!(rig.now - since, ms(3201));
+    assert_eq!(rig.take_error(), Some(Error::TimedOut(Timeout::User)));
+    // A window that opens in time starts it anew.
+    let mut rig = stuck();
+    rig.option(TcpOption::UserTimeout(s(3)));
+    rig.advance(s(2));
+    rig.inject(seg("ACK", 0, 0).win(9000));
+    rig.take();
+    rig.inject(seg("ACK", 0, 9000).win(0));
+    rig.advance(s(3));
+    rig.expect_state(State::Established);
+    rig.advance(ms(201));
+    rig.expect_gone();
+}
+
+#[test]
+fn patience_and_probes_know_a_model_of_200_ms_whatever_the_least_rto_is() {
+    let setup = || {
+        Setup::default().with(|config| {
+            config.tcp.rto_min = ms(20);
+            config.tcp.retries2 = 1;
+        })
+    };
+    let mut rig = Start::Established.rig(setup());
+    let since = rig.now;
+    rig.write(b"hello").unwrap();
+    rig.advance(ms(650));
+    // 0.6 s are over since the first repeat at the expiry of 651 ms.
+    assert_eq!(times(&mut rig, since, "ACK 0(5) ack 0"), [0, 21, 63, 147, 315]);
+    rig.expect_state(State::Established);
+    rig.advance(ms(1));
+    rig.expect_gone();
+    let mut rig = Start::Established.rig(setup());
+    let since = rig.now;
+    rig.inject(seg("ACK", 0, 0).win(0));
+    rig.write(b"hello").unwrap();
+    rig.advance(ms(500));
+    assert_eq!(times(&mut rig, since, "ACK -1(0) ack 0"), [200]);
 }
 
 /// Holds: MUST-29, SHLD-12
@@ -713,7 +792,7 @@ fn a_retransmission_that_gives_up_reports_the_icmp_error_it_saw() {
     rig.write(b"hello").unwrap();
     rig.icmp("host", 0, 0);
     rig.expect_state(State::Established);
-    rig.advance(s(925));
+    rig.advance(s(926));
     rig.expect_gone();
     assert_eq!(rig.take_error(), Some(Error::HostUnreachable));
     rig.expect_all_freed();

@@ -156,6 +156,17 @@ fn packets_that_nobody_asked_for_are_seen_at_the_end_if_that_is_wanted() {
 }
 
 #[test]
+fn an_eighth_of_the_time_that_passed_is_allowed_unless_another_part_is_asked_for() {
+    let late =
+        format!("{ACCEPTED}+0 write(4, ..., 10) = 10\n+0 > P. 1:11(10) ack 1\n+.28 > P. 1:11(10) ack 1\n");
+    let exact = [("tolerance_usecs", "500"), ("tolerance_percent", "0")];
+    assert_eq!(run(&late, &exact[..1]), Verdict::Passed);
+    fails(&run(&late, &exact), "timing error");
+    assert_eq!(run(&late.replace("+.28", "+.3"), &exact), Verdict::Passed);
+    fails(&run(&late, &[("tolerance_percent", "-1")]), "from 0 to 100");
+}
+
+#[test]
 fn addresses_of_the_other_family_are_a_reason_to_leave_a_script_out() {
     let text = format!("--local_ip=192.168.7.1\n--remote_ip=192.0.2.7\n{ACCEPTED}");
     assert_eq!(run(&text, &[]), Verdict::Passed);

@@ -122,7 +122,7 @@ impl Tcb {
     pub(crate) fn tcp_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> AckResult {
         let prior_una = self.snd_una;
         if seg.ack.before(prior_una) {
-            let bound = self.max_window.min(u32::try_from(self.stats.bytes_acked).unwrap_or(u32::MAX));
+            let bound = self.max_window.min(u32::try_from(self.sequence_acked()).unwrap_or(u32::MAX));
             if seg.ack.before(prior_una - bound) {
                 return AckResult::TooOld;
             }
@@ -144,7 +144,6 @@ impl Tcb {
         }
         self.soft_error = None;
         self.probes_out = 0;
-        self.probes_since = None;
         if self.rtx.is_empty() {
             self.nothing_in_flight(cx, seg, &mut ack);
         } else {
@@ -211,8 +210,6 @@ impl Tcb {
         if ack.told.contains(Told::ADVANCED) {
             self.snd_una = seg.ack;
             self.retransmits = 0;
-            // Progress: patience (R2, the user timeout) counts from the next loss on.
-            self.retrans_stamp = None;
         }
         if self.is(Is::SACK) && !seg.options.sack.is_empty() {
             self.take_sack(cx, seg, ack);
@@ -246,6 +243,11 @@ impl Tcb {
         if ack.told.contains(Told::ADVANCED) {
             self.signal_space(cx);
         }
+    }
+
+    /// Sequence numbers that the peer acknowledged: text, our FIN, and our SYN if we opened (Linux `bytes_acked`).
+    pub(crate) fn sequence_acked(&self) -> u64 {
+        self.stats.bytes_acked + u64::from(self.stats.syn_acked) + u64::from(self.fin_acked())
     }
 
     /// Frees the text below `una`.
@@ -323,6 +325,9 @@ impl Tcb {
     fn window_reopened(&mut self, cx: &mut Ctx) {
         if !self.rtx.is_empty() && !self.is_orphan() && !self.handshake_unacked() {
             self.retrans_stamp = None;
+            if let Some(board) = self.loss.as_deref_mut() {
+                board.undo_marker = None;
+            }
             self.backoff = 0;
             self.arm_rto(cx);
         }
@@ -336,6 +341,7 @@ impl Tcb {
         let next = self.snd_nxt + u32::from(self.mss).min(self.write_seq().distance_from(self.snd_nxt));
         if !next.after(self.window_end()) {
             self.backoff = 0;
+            self.probes_since = None;
             self.timers.clear(Timer::Retransmit);
         } else {
             self.arm_probe(cx);

@@ -70,6 +70,8 @@ pub struct TcpInfo {
     pub recv_window: u32,
     /// Bytes acknowledged by the peer since the start.
     pub bytes_acked: u64,
+    /// The same with our FIN, and with our SYN if we opened (`tcpi_bytes_acked`).
+    pub sequence_acked: u64,
     /// Bytes received in order since the start.
     pub bytes_received: u64,
     /// Segments sent since the start.
@@ -274,6 +276,7 @@ impl Tcb {
             send_window: self.snd_wnd,
             recv_window: self.receive_window(),
             bytes_acked: self.stats.bytes_acked,
+            sequence_acked: self.sequence_acked(),
             bytes_received: self.stats.bytes_received,
             segs_out: self.stats.segs_out,
             segs_in: self.stats.segs_in,

@@ -105,6 +105,7 @@ impl Tcb {
         if self.fast_opening() {
             self.fast_open_done(cx);
         } else {
+            self.stats.syn_acked = true;
             self.finish_connect(cx);
         }
         if self.is(Is::SND_SHUT) {

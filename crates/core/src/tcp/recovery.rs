@@ -59,7 +59,7 @@ impl Tcb {
             return;
         }
         if self.ca_state == CaState::Open {
-            self.board().retrans_stamp = None;
+            self.retrans_stamp = None;
         } else if self.snd_una.after_eq(self.recover) {
             match self.ca_state {
                 CaState::Cwr if self.snd_una != self.recover => {
@@ -189,7 +189,7 @@ impl Tcb {
     /// Linux `tcp_try_to_open`.
     fn try_to_open(&mut self, cx: &Ctx, ack: &Ack) {
         if !self.any_resent() {
-            self.board().retrans_stamp = None;
+            self.retrans_stamp = None;
         }
         if ack.told.contains(Told::ECE) {
             self.enter_cwr(cx);
@@ -393,7 +393,7 @@ impl Tcb {
     /// The echoed stamp is older than the first retransmission, so that the original was delivered (RFC 3522); or nothing
     /// was sent again at all (Linux `tcp_packet_delayed`).
     fn was_delayed(&self, ack: &Ack) -> bool {
-        match self.loss.as_deref().and_then(|board| board.retrans_stamp) {
+        match self.retrans_stamp {
             Some(at) => self.echo_is_before(ack, at),
             None => self.is(Is::SACK) || self.snd_una.before(self.recover),
         }
@@ -438,7 +438,7 @@ impl Tcb {
     fn prevents_reopening(&mut self) -> bool {
         let held = self.snd_una == self.recover && !self.is(Is::SACK);
         if held && !self.any_resent() {
-            self.board().retrans_stamp = None;
+            self.retrans_stamp = None;
         }
         held
     }
@@ -493,7 +493,7 @@ impl Tcb {
             return true;
         }
         if !self.any_resent() {
-            self.board().retrans_stamp = None;
+            self.retrans_stamp = None;
         }
         self.undo_reduction(cx, true);
         self.try_keep_open(cx);

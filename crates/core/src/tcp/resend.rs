@@ -147,14 +147,15 @@ impl Tcb {
         let board = self.board();
         board.recount(old, new, segs);
         if !probe {
-            board.retrans_stamp.get_or_insert(cx.now);
             board.undo_retrans = Some(board.undo_retrans.unwrap_or(0) + segs);
             board.resend_from = end;
             board.prr_out += if reduces { segs } else { 0 };
         }
         self.remember_resent(index);
         self.last_sent = cx.now;
-        self.retrans_stamp.get_or_insert(cx.now);
+        if !probe {
+            self.retrans_stamp.get_or_insert(cx.now);
+        }
         self.stats.retransmissions = self.stats.retransmissions.wrapping_add(segs);
         self.stats.bytes_retransmitted += u64::from(len + u32::from(fin));
         cx.counters.retrans_segs += u64::from(segs);

@@ -15,6 +15,8 @@ use crate::event::Ready;
 use crate::time::Instant;
 use core::time::Duration;
 
+/// The RTO from which patience is reckoned and zero windows are probed, whatever `rto_min` is (Linux `TCP_RTO_MIN`).
+pub(crate) const RTO_OF_THE_MODEL: Duration = Duration::from_millis(200);
 /// Doublings after which an orphan without answers is given up (Linux `tcp_orphan_retries`).
 const ORPHAN_RETRIES: u8 = 8;
 
@@ -89,8 +91,9 @@ impl Tcb {
             return;
         }
         let mut rto = self.backed_off_rto(cx);
-        // The last wait before the user timeout ends with it (Linux `tcp_clamp_rto_to_user_timeout`).
-        if let (Some(start), user @ 1..) = (self.retrans_stamp, self.knobs.user_timeout_ms) {
+        // The last wait before the user timeout ends with it (Linux `tcp_clamp_rto_to_user_timeout`), but for the first.
+        let start = self.retrans_stamp.filter(|_| self.retransmits > 0);
+        if let (Some(start), user @ 1..) = (start, self.knobs.user_timeout_ms) {
             let end = start + Duration::from_millis(user.into());
             rto = rto.min((end - cx.now).max(Duration::from_millis(1)));
         }
@@ -116,15 +119,21 @@ impl Tcb {
     }
 
     fn on_syn_timer(&mut self, cx: &mut Ctx) {
-        let user = self.user_timeout_passed(cx, self.retrans_stamp);
-        if user || self.handshake_over(cx, self.retransmits, cx.now) {
-            let (timeout, cause) =
-                if user { (Timeout::User, Cause::UserTimeout) } else { (Timeout::Syn, Cause::SynTimeout) };
-            let error = self.soft_error.unwrap_or(Error::TimedOut(timeout));
-            return self.fail(cx, error, cause, Initiator::Timer);
+        if !self.handshake_failed(cx, Cause::SynTimeout) {
+            self.queue_cwr();
+            self.repeat_syn(cx);
         }
-        self.queue_cwr();
-        self.repeat_syn(cx);
+    }
+
+    /// Patience with the peer is over before the handshake is: ends the connection. `cause` is for too many repeats.
+    fn handshake_failed(&mut self, cx: &mut Ctx, cause: Cause) -> bool {
+        let user = self.retransmits > 0 && self.user_timeout_passed(cx, self.retrans_stamp);
+        if !user && !self.handshake_over(cx, self.retransmits, cx.now) {
+            return false;
+        }
+        let (timeout, cause) = if user { (Timeout::User, Cause::UserTimeout) } else { (Timeout::Syn, cause) };
+        self.fail(cx, self.soft_error.unwrap_or(Error::TimedOut(timeout)), cause, Initiator::Timer);
+        true
     }
 
     /// Whether an expiry at `at`, after `retransmits` repeats, ends the handshake: they were as many as are allowed, or it
@@ -152,9 +161,8 @@ impl Tcb {
     }
 
     fn on_synack_timer(&mut self, cx: &mut Ctx) {
-        if self.handshake_over(cx, self.retransmits, cx.now) {
-            let error = self.soft_error.unwrap_or(Error::TimedOut(Timeout::Syn));
-            return self.fail(cx, error, Cause::RetransmissionTimeout, Initiator::Timer);
+        if self.handshake_failed(cx, Cause::RetransmissionTimeout) {
+            return;
         }
         self.retransmits += 1;
         self.backoff = self.backoff.saturating_add(1);
@@ -185,10 +193,11 @@ impl Tcb {
     fn on_rto(&mut self, cx: &mut Ctx) {
         cx.counters.timeouts += 1;
         self.stats.timeouts = self.stats.timeouts.saturating_add(1);
-        let oldest = self.rtx.front().map_or(cx.now, |sent| sent.at);
-        self.retrans_stamp.get_or_insert(oldest);
         if self.gives_up(cx) {
             return;
+        }
+        if !self.any_resent() && !self.handshake_unacked() {
+            self.retrans_stamp = None;
         }
         if !self.handshake_unacked() {
             self.enter_loss(cx);
@@ -207,7 +216,8 @@ impl Tcb {
         self.snd_una == self.iss && self.snd_buf.start() == 0
     }
 
-    /// R2: patience is over (Linux `tcp_write_timeout`).
+    /// R2: patience is over. It counts from the first time that something of what is in flight was sent again (Linux
+    /// `tcp_write_timeout`, `retransmits_timed_out`).
     fn gives_up(&mut self, cx: &mut Ctx) -> bool {
         let since = self.retrans_stamp.unwrap_or(cx.now);
         let mut retries = cx.cfg.tcp.retries2;
@@ -226,7 +236,7 @@ impl Tcb {
         let over = if self.shrunk_to_zero() {
             self.patience_with_shrunk_window(cx, since) < cx.now
         } else {
-            let model = model_timeout(&cx.cfg.tcp, retries, cx.cfg.tcp.rto_min);
+            let model = model_timeout(&cx.cfg.tcp, retries, RTO_OF_THE_MODEL);
             self.knobs.user_timeout_ms == 0 && cx.now - since >= model
         };
         if !user && !over {
@@ -290,7 +300,7 @@ impl Tcb {
 
     pub(crate) fn arm_probe(&mut self, cx: &mut Ctx) {
         let max = cx.cfg.tcp.rto_max;
-        let base = self.rtt.rto().max(cx.cfg.tcp.rto_min);
+        let base = self.rtt.rto().max(RTO_OF_THE_MODEL);
         let mut when = double(base, self.backoff).min(max);
         if let (Some(start), user @ 1..) = (self.probes_since, self.knobs.user_timeout_ms) {
             let end = start + Duration::from_millis(user.into());
@@ -334,6 +344,8 @@ impl Tcb {
             self.probes_out = self.probes_out.saturating_add(1);
             self.backoff = self.backoff.saturating_add(1).min(cx.cfg.tcp.retries2);
             self.arm_probe(cx);
+        } else {
+            (self.probes_out, self.backoff, self.probes_since) = (0, 0, None);
         }
     }
 

@@ -20,6 +20,8 @@ use core::time::Duration;
 
 /// Samples are capped here (268 s), so that eight times a sample fits the fixed-point fields.
 const MAX_SAMPLE: u32 = 1 << 28;
+/// Timeouts are whole milliseconds, rounded up, as a kernel has them whose jiffy is one (Linux `usecs_to_jiffies`).
+const JIFFY: u32 = 1000;
 /// Half of the span over which the minimum is taken (Linux `tcp_min_rtt_wlen` is 300 s).
 const MIN_RTT_HALF_WINDOW: Duration = Duration::from_secs(150);
 
@@ -160,7 +162,8 @@ impl RttEstimator {
             0 => self.initial_rto,
             srtt8 => (srtt8 / 8).saturating_add(self.variance),
         };
-        Duration::from_micros(u64::from(rto.min(self.max_rto)))
+        let jiffies = rto.min(self.max_rto).div_ceil(JIFFY);
+        Duration::from_millis(u64::from(jiffies))
     }
 
     /// The smoothed round-trip time, once there was a sample.

@@ -162,8 +162,6 @@ pub(crate) struct Board {
     pub(crate) undo_marker: Option<SeqNumber>,
     /// Retransmissions of this episode that no D-SACK has shown to be needless; `None` before the first one.
     pub(crate) undo_retrans: Option<u32>,
-    /// When this episode first sent something again.
-    pub(crate) retrans_stamp: Option<Instant>,
     /// Threshold and window before the reduction; a threshold of 0 stands for: not to be restored.
     pub(crate) prior_ssthresh: u32,
     pub(crate) prior_cwnd: u32,
@@ -207,7 +205,6 @@ impl Board {
             reord_seen: 0,
             undo_marker: None,
             undo_retrans: None,
-            retrans_stamp: None,
             prior_ssthresh: 0,
             prior_cwnd: 0,
             prr_delivered: 0,
@@ -239,7 +236,6 @@ impl Board {
             reord_seen,
             undo_marker,
             undo_retrans,
-            retrans_stamp,
             prior_ssthresh,
             prior_cwnd,
             prr_delivered,
@@ -261,7 +257,6 @@ impl Board {
         delivered.wrapping_sub(*last_delivered).min(1 << 16).hash(h);
         (*reord_seen > 0, undo_retrans, prior_ssthresh, prior_cwnd, prr_delivered, prr_out).hash(h);
         (undo_marker.map(|seq| una - seq), resend_pushes.map(ahead)).hash(h);
-        retrans_stamp.map(|at| now - at).hash(h);
         (tlp_end.map(ahead), tlp_retrans, frto).hash(h);
     }
 

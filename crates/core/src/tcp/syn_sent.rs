@@ -76,6 +76,7 @@ impl Tcb {
         self.learn_options(cx, seg.options);
         self.take_ecn_of_syn_ack(seg);
         self.snd_una = seg.ack;
+        self.stats.syn_acked = true;
         let sample = (!self.is(Is::SYN_RETRANSMITTED))
             .then(|| self.rtx.front().map(|sent| cx.now - sent.at))
             .flatten();

@@ -176,6 +176,8 @@ pub(crate) struct Stats {
     pub(crate) delivered: u32,
     pub(crate) out_of_order: u32,
     pub(crate) timeouts: u16,
+    /// Our SYN was acknowledged; not for connections that a listener made.
+    pub(crate) syn_acked: bool,
     pub(crate) chrono: Chrono,
 }
 
@@ -264,7 +266,7 @@ pub(crate) struct Tcb {
     pub(crate) retransmits: u8,
     pub(crate) backoff: u8,
     pub(crate) probes_out: u8,
-    /// When the first transmission of what now times out was made.
+    /// When this episode of loss first sent something again; before the handshake is through, when our SYN first left.
     pub(crate) retrans_stamp: Option<Instant>,
     /// When the probing of a zero window began.
     pub(crate) probes_since: Option<Instant>,

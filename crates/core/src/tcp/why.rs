@@ -2,11 +2,11 @@
 
 use super::listen::Request;
 use super::options::Knob;
-use super::retransmit::{double, model_timeout};
+use super::retransmit::{RTO_OF_THE_MODEL, double, model_timeout};
 use super::state::{Cause, State};
 use super::tcb::{Is, Tcb};
 use super::time_wait::{Address, Record};
-use super::timers::Timer;
+use super::timers::{Pending, Timer};
 use crate::ctx::Ctx;
 use crate::event::ConnectionId;
 use crate::time::Instant;
@@ -310,14 +310,19 @@ impl Tcb {
             backoff = backoff.saturating_add(u8::from(retransmits >= linear));
             at += double(self.rtt.rto(), backoff).min(cx.cfg.tcp.rto_max);
         }
-        Some(self.or_user_timeout((cause, at), self.retrans_stamp.filter(|_| active)))
+        // The first wait is not cut short.
+        let (cause, user) = self.or_user_timeout((cause, at), self.retrans_stamp);
+        Some((cause, user.max(timer)))
     }
 
     /// Plays `on_rto` forward.
     fn retransmission_ends(&self, cx: &Ctx, timer: Instant) -> Option<(Cause, Instant)> {
-        let since = self.retrans_stamp.or(self.rtx.front().map(|sent| sent.at))?;
         let max = cx.cfg.tcp.rto_max;
         let (mut at, mut retransmits, mut backoff) = (timer, self.retransmits, self.backoff);
+        if self.pending != Pending::Retransmission {
+            at += double(self.rtt.rto(), backoff).min(max);
+        }
+        let since = self.retrans_stamp.unwrap_or(at);
         for _ in 0..EXPIRIES {
             let rto = double(self.rtt.rto(), backoff).min(max);
             let retries =
@@ -325,7 +330,7 @@ impl Tcb {
             let over = if self.shrunk_to_zero() {
                 self.patience_with_shrunk_window(cx, since) < at
             } else {
-                at - since >= model_timeout(&cx.cfg.tcp, retries, cx.cfg.tcp.rto_min)
+                at - since >= model_timeout(&cx.cfg.tcp, retries, RTO_OF_THE_MODEL)
             };
             if retransmits > 0 && over {
                 break;
@@ -340,7 +345,7 @@ impl Tcb {
     /// Plays `on_probe_timer` forward. A peer that answers the probes of an owned connection puts the end off for ever;
     /// this is the end if it falls silent.
     fn probing_ends(&self, cx: &Ctx, timer: Instant) -> Option<(Cause, Instant)> {
-        let (max, base) = (cx.cfg.tcp.rto_max, self.rtt.rto().max(cx.cfg.tcp.rto_min));
+        let (max, base) = (cx.cfg.tcp.rto_max, self.rtt.rto().max(RTO_OF_THE_MODEL));
         let (mut at, mut probes, mut backoff) = (timer, self.probes_out, self.backoff);
         for _ in 0..EXPIRIES {
             let mut limit = cx.cfg.tcp.retries2;

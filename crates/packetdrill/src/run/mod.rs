@@ -193,7 +193,8 @@ impl<'a> Runner<'a> {
     }
 
     fn event(&mut self, event: &'a Event) -> Step<()> {
-        let when = When::new(event.time, self.reference, self.settings.tolerance);
+        let tolerance = (self.settings.tolerance, self.settings.tolerance_part);
+        let when = When::new(event.time, self.reference, tolerance);
         if let (Some(sleeping), Action::Call(_)) = (&self.sleeping, &event.action)
             && sleeping.ends <= when.from
         {

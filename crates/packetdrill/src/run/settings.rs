@@ -57,6 +57,8 @@ pub struct Settings {
     pub mtu: u16,
     /// `--tolerance_usecs`: how far from its time an event may be, in microseconds.
     pub tolerance: i64,
+    /// `--tolerance_percent`: the same as a part of the time since the event before, where that is more; in millionths.
+    pub tolerance_part: i64,
     /// `--tcp_ts_tick_usecs`: if not 0, timestamps are compared at this tick.
     pub timestamp_tick: i64,
     /// `--strict_segments`: a segment is not put together from shorter ones.
@@ -165,6 +167,7 @@ impl Settings {
             connect_port: 8080,
             mtu,
             tolerance: 4000,
+            tolerance_part: 125_000,
             timestamp_tick: 0,
             strict_segments: false,
             strict_tail: false,
@@ -187,7 +190,7 @@ impl Settings {
             "connect_port" => self.connect_port = number(name, value)?,
             "mtu" => self.mtu = number(name, value)?,
             "tolerance_usecs" => self.tolerance = number(name, value)?,
-            "tolerance_percent" => {}
+            "tolerance_percent" => self.tolerance_part = percent(name, value)?,
             "tcp_ts_tick_usecs" => self.timestamp_tick = number(name, value)?,
             "strict_segments" => self.strict_segments = switch(name, value)?,
             "strict_tail" => self.strict_tail = switch(name, value)?,
@@ -216,6 +219,14 @@ impl Settings {
             (IpVersion::Mapped, IpAddr::V4(ip)) => SocketAddrV6::new(ip.to_ipv6_mapped(), port, 0, 0).into(),
             _ => SocketAddr::new(ip, port),
         }
+    }
+}
+
+/// A percentage as millionths.
+fn percent(name: &str, value: &str) -> Result<i64, String> {
+    match value.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok((percent * 10_000.0) as i64),
+        _ => Err(format!("--{name} takes a number from 0 to 100, not '{value}'")),
     }
 }
 

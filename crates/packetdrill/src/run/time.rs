@@ -14,11 +14,13 @@ pub(super) struct When {
     /// How far beside its time an event may be.
     pub(super) tolerance: i64,
     least_tolerance: i64,
+    part: i64,
     reference: i64,
 }
 
 impl When {
-    pub(super) fn new(time: Time, reference: i64, tolerance: i64) -> Self {
+    /// `tolerance` in microseconds, or a `part` of the time since the event before, in millionths.
+    pub(super) fn new(time: Time, reference: i64, (tolerance, part): (i64, i64)) -> Self {
         let (from, to, ends) = match time {
             Time::Absolute(at) => (at, at, None),
             Time::Relative(by) => (reference + by, reference + by, None),
@@ -28,15 +30,23 @@ impl When {
             Time::Blocking(from, end) => (from, from, Some(end)),
             Time::RelativeBlocking(from, end) => (reference + from, reference + from, Some(reference + end)),
         };
-        let mut when =
-            Self { from, to, any: time == Time::Any, ends, tolerance, least_tolerance: tolerance, reference };
+        let mut when = Self {
+            from,
+            to,
+            any: time == Time::Any,
+            ends,
+            tolerance,
+            least_tolerance: tolerance,
+            part,
+            reference,
+        };
         when.tolerance = when.tolerance_for(to);
         when
     }
 
-    /// An eighth of the time since the event before, at least what is configured.
+    /// A part of the time since the event before, at least what is configured.
     pub(super) fn tolerance_for(&self, at: i64) -> i64 {
-        self.least_tolerance.max((at - self.reference) / 8)
+        self.least_tolerance.max((at - self.reference).saturating_mul(self.part) / 1_000_000)
     }
 
     /// The line leaves the moment open.

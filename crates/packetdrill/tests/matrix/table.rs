@@ -17,22 +17,26 @@ pub(crate) struct Cell {
     pub(crate) script: String,
     /// The IP version that it is for, if it is for one alone.
     pub(crate) version: Option<&'static str>,
+    /// No script can ask the kernel.
+    pub(crate) lastack_alone: bool,
 }
 
 /// Numbers of a state, as scripts count: our SYN and the peer's have 0.
 #[derive(Clone, Copy)]
-struct State {
-    name: &'static str,
+pub(crate) struct State {
+    pub(crate) name: &'static str,
     /// RCV.NXT
-    rcv: i64,
+    pub(crate) rcv: i64,
     /// SND.UNA
-    una: i64,
+    pub(crate) una: i64,
     /// SND.NXT
-    nxt: i64,
+    pub(crate) nxt: i64,
     /// A descriptor, 3, is still held.
-    owned: bool,
+    pub(crate) owned: bool,
 }
 
+const SOCKET: &[&str] = &["0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 3"];
+const SHUT_RD: &[&str] = &["+0 shutdown(3, SHUT_RD) = 0"];
 const CONNECT: &[&str] = &[
     "0 socket(..., SOCK_STREAM|SOCK_NONBLOCK, IPPROTO_TCP) = 3",
     "+0 connect(3, ..., ...) = -1 EINPROGRESS",
@@ -68,6 +72,17 @@ const QUEUE: &[&str] = &["+0 write(3, ..., 1500) = 1500", "+0 > P. 1:1001(1000) 
 const SHUT_BEHIND: &[&str] = &["+0 shutdown(3, SHUT_WR) = 0"];
 const PEER_FIN_NOW: &[&str] = &["+0 < F. 1:1(0) ack 1 win 1000", "+0~+.2 > . 1001:1001(0) ack 2"];
 
+/// The same with 100 bytes in flight.
+const TEXT: &[&str] = &["+0 write(3, ..., 100) = 100", "+0 > P. 1:101(100) ack 1"];
+const TEXT_2: &[&str] = &["+0 write(3, ..., 100) = 100", "+0 > P. 1:101(100) ack 2"];
+const SHUT_AFTER: &[&str] = &["+0 shutdown(3, SHUT_WR) = 0", "+0 > F. 101:101(0) ack 1"];
+const SHUT_AFTER_2: &[&str] = &["+0 shutdown(3, SHUT_WR) = 0", "+0 > F. 101:101(0) ack 2"];
+/// The same with 100 bytes behind a window of zero.
+const NO_WINDOW: &[&str] = &["+0 < . 1:1(0) ack 1 win 0"];
+const NO_WINDOW_2: &[&str] = &["+0 < . 2:2(0) ack 1 win 0"];
+const STUCK: &[&str] = &["+0 write(3, ..., 100) = 100"];
+const PEER_FIN_AT_ONCE: &[&str] = &["+0 < F. 1:1(0) ack 1 win 0", "+0 > . 1:1(0) ack 2"];
+
 /// Parts of the way to a state.
 type Way = &'static [&'static [&'static str]];
 
@@ -76,8 +91,9 @@ const fn state(name: &'static str, rcv: i64, una: i64, nxt: i64, owned: bool) ->
 }
 
 /// States with the parts of the way to them.
-const STATES: [(State, Way); 29] = [
+const STATES: [(State, Way); 45] = [
     (state("CL", 1, 1, 1, false), &[]),
+    (state("CLs", 1, 1, 1, false), &[SOCKET]),
     (state("LI", 1, 1, 1, false), &[LISTEN]),
     (state("SS", 1, 1, 1, true), &[CONNECT]),
     (state("NSR", 1, 1, 1, false), &[LISTEN, REQUEST]),
@@ -106,10 +122,29 @@ const STATES: [(State, Way); 29] = [
     (state("CGq", 2, 1, 1001, true), &[CONNECT, OPEN_SMALL, QUEUE, SHUT_BEHIND, PEER_FIN_NOW]),
     (state("CWq", 2, 1, 1001, true), &[CONNECT, OPEN_SMALL, QUEUE, PEER_FIN_NOW]),
     (state("LAq", 2, 1, 1001, true), &[CONNECT, OPEN_SMALL, QUEUE, PEER_FIN_NOW, SHUT_BEHIND]),
+    (state("ESr", 1, 1, 1, true), &[CONNECT, OPEN, SHUT_RD]),
+    (state("F1r", 1, 1, 2, true), &[CONNECT, OPEN, SHUT, SHUT_RD]),
+    (state("F2r", 1, 2, 2, true), &[CONNECT, OPEN, SHUT, OUR_FIN_ACKED, SHUT_RD]),
+    (state("CGr", 2, 1, 2, true), &[CONNECT, OPEN, SHUT, CROSS, SHUT_RD]),
+    (state("CWr", 2, 1, 1, true), &[CONNECT, OPEN, PEER_FIN, SHUT_RD]),
+    (state("LAr", 2, 1, 2, true), &[CONNECT, OPEN, PEER_FIN, SHUT_LAST, SHUT_RD]),
+    (state("ESd", 1, 1, 101, true), &[CONNECT, OPEN, TEXT]),
+    (state("F1d", 1, 1, 102, true), &[CONNECT, OPEN, TEXT, SHUT_AFTER]),
+    (state("CWd", 2, 1, 101, true), &[CONNECT, OPEN, PEER_FIN, TEXT_2]),
+    (state("LAd", 2, 1, 102, true), &[CONNECT, OPEN, PEER_FIN, TEXT_2, SHUT_AFTER_2]),
+    (state("ESz", 1, 1, 1, true), &[CONNECT, OPEN, NO_WINDOW, STUCK]),
+    (state("F1z", 1, 1, 1, true), &[CONNECT, OPEN, NO_WINDOW, STUCK, SHUT_BEHIND]),
+    (state("CGz", 2, 1, 1, true), &[CONNECT, OPEN, NO_WINDOW, STUCK, SHUT_BEHIND, PEER_FIN_AT_ONCE]),
+    (state("CWz", 2, 1, 1, true), &[CONNECT, OPEN, PEER_FIN, NO_WINDOW_2, STUCK]),
+    (state("LAz", 2, 1, 1, true), &[CONNECT, OPEN, PEER_FIN, NO_WINDOW_2, STUCK, SHUT_BEHIND]),
 ];
 
-fn find(name: &str) -> (State, Way) {
+fn way(name: &str) -> (State, Way) {
     *STATES.iter().find(|(state, _)| state.name == name).unwrap_or_else(|| panic!("no state '{name}'"))
+}
+
+pub(crate) fn find(name: &str) -> State {
+    way(name).0
 }
 
 /// Reads a table.
@@ -137,6 +172,7 @@ fn row(line: &str) -> Vec<Cell> {
                     name: format!("{name} in {state}"),
                     script: write(name, &state, segment, next, answer, views),
                     version,
+                    lastack_alone: false,
                 };
                 match done.iter_mut().find(|(known, cell)| *known == state && cell.version == version) {
                     // A cell of the state without an owner comes before or after the one it stands against.
@@ -176,7 +212,7 @@ fn wrapped(number: i64) -> u32 {
 fn message(text: &str, state: &State) -> Segment {
     let (message, far) = text.strip_suffix(" far").map_or((text, 0), |message| (message, 5000));
     let una = if ["SS", "SR", "NSR"].contains(&state.name) { 0 } else { state.una } + far;
-    Segment { line: format!("{message} [{una}:{una}(0)]"), ack: 0, end: 0 }
+    Segment { line: format!("{message} [{una}:{una}(0)]"), ack: 0, end: 0, opened: 0 }
 }
 
 /// If the event has the word `stale`: the script with timestamps in all that the peer sends, a stale one in the event.
@@ -205,6 +241,8 @@ struct Segment {
     line: String,
     ack: u32,
     end: u32,
+    /// What acknowledges its SYN and text; a FIN beside a SYN is not taken.
+    opened: u32,
 }
 
 fn segment(text: &str, state: &State) -> Segment {
@@ -215,6 +253,7 @@ fn segment(text: &str, state: &State) -> Segment {
     let ack = match ack {
         "-" => None,
         "una" => Some(state.una),
+        "syn" => Some(1),
         "fin" => Some(2),
         "far" => Some(5001),
         "old" => Some(-20_000_000),
@@ -230,7 +269,8 @@ fn segment(text: &str, state: &State) -> Segment {
         line.push_str(" <mss 1460>");
     }
     let controls = flags.chars().filter(|c| "SF".contains(*c)).count() as i64;
-    Segment { line, ack: wrapped(ack.unwrap_or(0)), end: wrapped(seq + len + controls) }
+    let opened = wrapped(seq + len + controls.min(1));
+    Segment { line, ack: wrapped(ack.unwrap_or(0)), end: wrapped(seq + len + controls), opened }
 }
 
 fn answers(text: &str, state: &State, segment: &Segment) -> Vec<String> {
@@ -243,8 +283,8 @@ fn answers(text: &str, state: &State, segment: &Segment) -> Vec<String> {
             "ACK" | "CH" => format!("+0 > . {nxt}:{nxt}(0) ack {ack}"),
             "ack" => format!("+0~+.2 > . {nxt}:{nxt}(0) ack {ack}"),
             "rst" => format!("+0 > R {0}:{0}(0)", segment.ack),
-            "SA" => format!("+0 > S. 0:0(0) ack {} <mss 1460>", segment.end),
-            "SA*" => format!("+0 > S. 0:0(0) ack {} <...>", segment.end),
+            "SA" => format!("+0 > S. 0:0(0) ack {} <mss 1460>", segment.opened),
+            "SA*" => format!("+0 > S. 0:0(0) ack {} <...>", segment.opened),
             "SYN" => "+0 > S 0:0(0) <...>".to_owned(),
             _ => panic!("no answer '{token}'"),
         }
@@ -253,8 +293,8 @@ fn answers(text: &str, state: &State, segment: &Segment) -> Vec<String> {
 }
 
 /// The lines that lead to a state.
-fn path(out: &mut String, name: &str, state: &str, event: &str) -> State {
-    let (before, way) = find(state);
+pub(crate) fn path(out: &mut String, name: &str, state: &str, event: &str) -> State {
+    let (before, way) = way(state);
     let _ = writeln!(out, "// {name}, in {state}: {event}");
     if event.contains("edge") {
         let _ = writeln!(out, "{BUFFER}");
@@ -288,6 +328,10 @@ fn call_script(name: &str, state: &str, event: &str, next: &str, answer: &str, w
         "FIN" => {
             let _ = writeln!(out, "+0 > F. {nxt}:{nxt}(0) ack {rcv}");
             after.nxt += 1;
+        }
+        "P5" => {
+            let _ = writeln!(out, "+0 > P. {nxt}:{}(5) ack {rcv}", nxt + 5);
+            after.nxt += 5;
         }
         "RST" => {
             let _ = writeln!(out, "+0 > R. {nxt}:{nxt}(0) ack {rcv}");
@@ -340,7 +384,7 @@ fn script(name: &str, state: &str, event: &str, next: &str, answer: &str, views:
         seen_by_listener(&mut out, after, views);
     }
     if state == "SS" && after == "SR" {
-        before.rcv = i64::from(segment.end);
+        before.rcv = i64::from(segment.opened);
     }
     if before.owned && views.contains(&"mss") {
         let _ = writeln!(out, "+0 %{{ assert tcpi_snd_mss == MSS_OF_1280 }}%");
@@ -375,41 +419,13 @@ pub(crate) fn time_wait_cells(text: &str) -> Vec<Cell> {
             let _ = writeln!(script, "+{LOOK_AFTER} < . 400001:400006(5) ack {ack} win 65535\n+0 {answer}");
             let script = stamped(script, event);
             let name = format!("{name}: TIME_WAIT's {}", words[words.len() - 1]);
-            cells.push(Cell { name, script, version: None });
+            cells.push(Cell { name, script, version: None, lastack_alone: false });
         }
     }
     cells
 }
 
-/// Reads the table of timers.
-pub(crate) fn timer_cells(text: &str) -> Vec<Cell> {
-    let mut cells = Vec::new();
-    for line in rows(text) {
-        let parts: Vec<&str> = line.split(';').map(str::trim).collect();
-        let [name, before, then, error, states] = parts[..] else { panic!("a row has five parts: {line}") };
-        for given in states.split(',') {
-            let mut script = String::new();
-            for setting in before.split('&').map(str::trim).filter(|setting| *setting != "-") {
-                let _ = writeln!(script, "{setting}");
-            }
-            let state = path(&mut script, name, given, "a timer");
-            let numbers = [("NXT", state.nxt), ("FIN", state.nxt - 1), ("RCV", state.rcv)];
-            for line in then.split('&').map(str::trim) {
-                let number =
-                    |line: String, (name, value): &(&str, i64)| line.replace(name, &value.to_string());
-                let _ = writeln!(script, "{}", numbers.iter().fold(line.to_owned(), number));
-            }
-            if state.owned {
-                seen_by_owner(&mut script, "gone", &[error]);
-            }
-            still_there(&mut script, "gone", &state, "-");
-            cells.push(Cell { name: format!("{name} in {given}"), script, version: None });
-        }
-    }
-    cells
-}
-
-fn rows(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn rows(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
@@ -418,12 +434,14 @@ fn three(line: &str) -> [&str; 3] {
     parts.try_into().unwrap_or_else(|_| panic!("a row has three parts: {line}"))
 }
 
-fn seen_by_owner(out: &mut String, after: &str, views: &[&str]) {
+pub(crate) fn seen_by_owner(out: &mut String, after: &str, views: &[&str]) {
     let error = views.iter().find(|word| word.starts_with('E'));
     let unread = views.iter().find_map(|word| word.strip_prefix("read="));
-    let (state, poll, read) = match after {
+    let name = if after == "gone" { after } else { &after[..2] };
+    let (state, poll, read) = match name {
         "SS" => ("TCP_SYN_SENT", "0", "-1 EAGAIN"),
         "SR" => ("TCP_SYN_RECV", "0", "-1 EAGAIN"),
+        "ES" if after == "ESr" => ("TCP_ESTABLISHED", "POLLIN|POLLOUT|POLLRDHUP", "0"),
         "ES" => ("TCP_ESTABLISHED", "POLLOUT", "-1 EAGAIN"),
         "F1" => ("TCP_FIN_WAIT1", "POLLOUT", "-1 EAGAIN"),
         "F2" => ("TCP_FIN_WAIT2", "POLLOUT", "-1 EAGAIN"),
@@ -447,7 +465,7 @@ fn seen_by_owner(out: &mut String, after: &str, views: &[&str]) {
         let _ = writeln!(out, "+0 read(3, ..., 100) = {unread}");
     }
     let _ = writeln!(out, "+0 read(3, ..., 100) = {read}");
-    if !["SS", "SR", "ES", "CW"].contains(&after) {
+    if !["SS", "SR", "ES", "CW"].contains(&name) {
         let _ = writeln!(out, "+0 write(3, ..., 1) = -1 EPIPE");
     }
 }
@@ -468,9 +486,9 @@ fn seen_by_listener(out: &mut String, after: &str, views: &[&str]) {
 }
 
 /// A further segment of the peer shows whether a record is left. Text beyond the window is answered wherever one is.
-fn still_there(out: &mut String, after: &str, before: &State, answer: &str) {
+pub(crate) fn still_there(out: &mut String, after: &str, before: &State, answer: &str) {
     match after {
-        "CL" | "LI" | "SS" | "NSR" if before.name != "NSR" => {}
+        "CL" | "CLs" | "LI" | "SS" | "NSR" if before.name != "NSR" => {}
         // A request refuses wrong numbers too; the right ones would open the connection.
         "gone" if before.name == "NSR" => {
             let _ = writeln!(out, "+.01 < . 1:1(0) ack 1 win 65535\n+0 > R 1:1(0)");

@@ -142,8 +142,9 @@ fn totals(out: &mut Layout, info: &TcpInfo) {
     // No pacing: without limit.
     out.long(104, u64::MAX);
     out.long(112, u64::MAX);
-    out.long(120, info.bytes_acked);
-    out.long(128, info.bytes_received);
+    out.long(120, info.sequence_acked);
+    // A FIN counts.
+    out.long(128, info.bytes_received + u64::from(info.fin_received));
     out.word(136, info.segs_out);
     out.word(140, info.segs_in);
     out.word(144, info.unsent);
