@@ -4,6 +4,7 @@ use crate::attach::Attach;
 use crate::demo::Scenario;
 use crate::limits::LimitArgs;
 use crate::output;
+use crate::sim::Sim;
 use crate::tun2socks::Tun2Socks;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -25,8 +26,9 @@ use std::time::Duration;
                   lastack run -- curl https://example.com   curl, with lastack as its whole network\n  \
                   lastack bestiary                          bugs of other stacks, rebuilt\n  \
                   lastack check client-closes               every schedule of a small exchange\n  \
+                  lastack sim lossy-wifi                    a network of stacks in virtual time\n  \
                   lastack script tests/packetdrill          packetdrill scripts, in virtual time\n\n\
-                  Exit status: 0 on success, 1 if an entry of the bestiary, a script or a check failed, 2 for bad usage or a file that\n\
+                  Exit status: 0 on success, 1 if an entry of the bestiary, a script, a check or a run failed, 2 for bad usage or a file that\n\
                   cannot be written;\n\
                   'lastack run' has the program's own status (see 'lastack run --help')."
 )]
@@ -47,6 +49,8 @@ pub enum Verb {
     Run(Run),
     /// Explore every schedule of two stacks, what is in flight, the applications and the timers
     Check(Check),
+    /// Run a scenario: real stacks on links with faults, in virtual time, from a seed
+    Sim(Sim),
     /// Carry out packetdrill scripts against lastack, the running kernel, or both
     Script(Script),
     /// Give an existing network namespace its network, in the place of slirp4netns
@@ -389,10 +393,11 @@ pub enum Summary {
 }
 
 /// The verbs, and how each is used.
-const VERBS: [(&str, &str); 7] = [
+const VERBS: [(&str, &str); 8] = [
     ("demo", "lastack demo [OPTIONS] [SCENARIO]"),
     ("bestiary", "lastack bestiary [OPTIONS] [NAME]..."),
     ("check", "lastack check [OPTIONS] [NAME]..."),
+    ("sim", "lastack sim [OPTIONS] SCENARIO"),
     ("run", "lastack run [OPTIONS] -- PROGRAM [ARGS]..."),
     ("script", "lastack script [OPTIONS] PATH..."),
     ("attach", "lastack attach [OPTIONS] PID|PATH [NAME]"),

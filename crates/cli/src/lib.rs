@@ -9,6 +9,7 @@ pub mod limits;
 pub mod output;
 pub mod run;
 pub mod script;
+pub mod sim;
 pub mod tun2socks;
 
 use args::{Args, Verb};
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
         Verb::Check(check) => check::main(&check),
         Verb::Run(run) => run::main(run),
         Verb::Script(script) => script::main(&script),
+        Verb::Sim(args) => sim::main(args),
         Verb::Tun2Socks(args) => tun2socks::main(args),
         Verb::Attach(attach) => attach::main(attach).unwrap_or_else(|message| {
             output::error(&message);

@@ -1,5 +1,23 @@
-//! Two lastack stacks in virtual time.
+//! Real stacks in virtual time: a network of many, and two by themselves.
 //!
+//! # A network
+//! A [`Scenario`] is data: hosts that run lastack or smoltcp, routers, links with what goes wrong on them, middleboxes, and
+//! applications. [`run_scenario`] carries it out; everything follows from the scenario and one seed, so the same packets
+//! come on every machine. [`library`] has scenarios by name.
+//!
+//! ```
+//! let entry = lastack_sim::library().iter().find(|entry| entry.name == "half-close").unwrap();
+//! let report = lastack_sim::run_scenario(&entry.scenario()?, 7)?;
+//! assert!(report.passed(), "{:?}", report.failures);
+//! assert_eq!(report.flows[0].completed, 20);
+//! # Ok::<(), String>(())
+//! ```
+//!
+//! Every byte is compared with what the seed says where it is read; no reader may be told a false end; when everything is
+//! over no stack may hold anything; and a fault that was asked for has to happen. What does not hold is in
+//! [`Report::failures`]. With [`Options`] a run also gives samples of each connection, a log of its segments and a capture.
+//!
+//! # Two stacks
 //! A [`Pair`] is two real stacks joined by a [`Link`]. Nothing waits: an hour of TIME_WAIT costs nothing, and the same
 //! seed, applications and faults give the same [`Log`], byte for byte.
 //!
@@ -28,17 +46,33 @@
 //! ```
 
 pub mod app;
+mod digest;
+mod flow;
+pub mod library;
 pub mod link;
 pub mod log;
+mod net;
+mod node;
 pub mod packet;
 pub mod pair;
 pub mod peer;
+pub mod report;
+mod run;
+pub mod scenario;
 pub mod script;
+pub mod trace;
+pub mod units;
 
 pub use app::{Application, Io, Wait};
+pub use library::{Entry, library};
 pub use link::{Fate, Faults, Link, Rule};
 pub use log::{Call, Log, Op, Outcome, Packet, Record, Side, Waiting, What};
+pub use net::{Fault, Loss};
 pub use packet::{Sent, segment_of};
 pub use pair::{Pair, Stalled};
 pub use peer::Peer;
+pub use report::{Failure, FailureKind, Report};
+pub use run::{Capture, Options, run_scenario, run_with};
+pub use scenario::Scenario;
 pub use script::{Act, Script};
+pub use trace::{Sample, SegmentEvent, SegmentKind, Series};

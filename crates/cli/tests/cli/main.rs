@@ -7,6 +7,7 @@ mod demo;
 mod exchanges;
 mod run;
 mod script;
+mod sim;
 mod support;
 mod tun2socks;
 

@@ -23,11 +23,15 @@ fn bad_usage_of_demo_is_status_2_and_one_line_with_the_right_form() {
     rejected(&["demo", "--format", "json", "--why"], 2, &["--why"]);
     rejected(&["demo", "--output"], 2, &["--output", "needs a value"]);
     rejected(&["demo", "graceful", "abort"], 2, &["'abort'"]);
-    rejected(&["frobnicate"], 2, &["'frobnicate'", "demo, bestiary, check, run, script, attach, tun2socks"]);
+    rejected(
+        &["frobnicate"],
+        2,
+        &["'frobnicate'", "demo, bestiary, check, sim, run, script, attach, tun2socks"],
+    );
     rejected(
         &["--frobnicate"],
         2,
-        &["--frobnicate", "lastack demo|bestiary|check|run|script|attach|tun2socks ..."],
+        &["--frobnicate", "lastack demo|bestiary|check|sim|run|script|attach|tun2socks ..."],
     );
 }
 
