@@ -7,6 +7,7 @@ use crate::demux::Tables;
 use crate::event::Ready;
 use crate::stack::Stack;
 use crate::tcp::congestion::Origin;
+use crate::tcp::ecn::Ecn;
 use crate::tcp::fast_open::{FastOpen, Handshake};
 use crate::tcp::listen::{Listen, Request};
 use crate::tcp::options::Knob;
@@ -136,7 +137,7 @@ impl Tcb {
             rtx,
             packets_out,
             loss,
-            ecn_counts: _,
+            ecn_counts,
             rack_rtt,
             max_packets_out,
             cwnd_usage_end,
@@ -190,6 +191,12 @@ impl Tcb {
         } = self;
         let una = self.snd_buf.start();
         (tuple, current, is.bits(), ca_state, ecn).hash(h);
+        if let Some(counts) = ecn_counts
+            && ecn.contains(Ecn::EACH)
+        {
+            (*rcv_nxt - counts.echoed_to).hash(h);
+            counts.owed.iter().for_each(|(ack, echo)| (*rcv_nxt - *ack, echo).hash(h));
+        }
         // Numbers that lie behind SND.UNA have no meaning any more.
         for seq in [snd_nxt, snd_sml, recover, cwnd_usage_end] {
             (*seq - *snd_una).max(0).hash(h);
@@ -219,7 +226,9 @@ impl Tcb {
         if let Some(board) = loss {
             board.fingerprint((*snd_una, stats.delivered), now, h);
         }
-        congestion.fingerprint(&Origin { now, una: *snd_una, delivered: stats.delivered }, h);
+        let origin =
+            Origin { now, una: *snd_una, delivered: stats.delivered, delivered_ce: self.delivered_ce() };
+        congestion.fingerprint(&origin, h);
         rtt.fingerprint(now, una, h);
         (rcv_wnd, rcv_space.space, rcv_space.copied).hash(h);
         age(now, rcv_space.since, h);

@@ -96,6 +96,7 @@ pub use ip::{Cidr, CidrError, IcmpUnreach, IpCounters};
 pub use lastack_wire as wire;
 pub use socket::{PendingId, PendingRequest, Refusal, Shutdown, TcpHandle};
 pub use stack::{Counts, Stack};
+pub use tcp::congestion::Report as CongestionReport;
 pub use tcp::ending::{Ending, How};
 pub use tcp::fast_open::FastOpenKeys;
 pub use tcp::info::{SegmentCounts, TcpInfo, TimerKind};

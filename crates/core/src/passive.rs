@@ -6,6 +6,7 @@ use crate::event::Ready;
 use crate::ip::IcmpUnreach;
 use crate::slab::Key;
 use crate::stack::Stack;
+use crate::tcp::congestion::Needs;
 use crate::tcp::fast_open::Answer;
 use crate::tcp::listen::{Request, RequestAction, RequestBase, SynQueue, check_cookie, cookie_isn};
 use crate::tcp::open::mss_for_mtu;
@@ -64,6 +65,7 @@ impl Stack {
             path_mtu,
             ttl: tcb.knobs.ttl,
             tos: tcb.knobs.tos,
+            needs_ecn: tcb.congestion.needs(Needs::ECN),
             defer_accept: tcb.knobs.defer_accept,
         })
     }

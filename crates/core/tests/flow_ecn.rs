@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use lastack_core::wire::{PacketMeta, ipv4};
-use lastack_core::{EcnKind, EcnPolicy};
+use lastack_core::{CongestionReport, EcnKind, EcnPolicy};
 use proptest::prelude::*;
 
 const BOTH: EcnPolicy = EcnPolicy { accept: EcnKind::Classic, connect: EcnKind::Classic };
@@ -224,6 +224,76 @@ fn a_mark_on_a_fragment_is_echoed() {
     }
     rig.pump();
     rig.expect("ACK,ECE 0(0) ack 500");
+}
+
+/// RFC 8257 3.2: ECE is what the packets were, run by run, although acknowledgements are delayed.
+#[test]
+fn dctcp_echoes_each_run_of_marks() {
+    let mut config = config();
+    config.tcp.congestion = "dctcp".into();
+    let mut pair = Pair::new(&config, ms(10));
+    let ends = pair.connected();
+    // Past the first acknowledgements, which do not wait.
+    transfer(&mut pair, ends, 200_000);
+    pair.log.clear();
+    let text = [7; 1448];
+    let mut marks = [false, true, true, true, false, false, true, false].into_iter();
+    pair.rule(move |flying| match flying.from {
+        Side::A if marks.next() == Some(true) => Fate::Mark,
+        _ => Fate::Deliver,
+    });
+    for _ in 0..8 {
+        pair.a.tcp_write(pair.now, ends.0, &text).unwrap();
+        pair.run(ms(1));
+    }
+    pair.run(ms(300));
+    let start = pair.log.iter().find(|flying| flying.from == Side::A).unwrap().sent.rel_seq;
+    let echo = |n: i32| {
+        let covers = |sent: &Sent| sent.rel_ack >= start + n * 1448;
+        let ack = pair.log.iter().find(|flying| flying.from == Side::B && covers(&flying.sent)).unwrap();
+        ack.sent.flags.contains(Flags::ECE)
+    };
+    let echoes: Vec<bool> = (1..=8).map(echo).collect();
+    assert_eq!(echoes, [false, true, true, true, false, false, true, false]);
+}
+
+/// RFC 8257 3.1, 4: every packet is ECT, SYNs and acknowledgements too, and the window falls by the marked share.
+#[test]
+fn dctcp_marks_every_packet_and_falls_by_the_marked_share() {
+    let mut config = config();
+    config.tcp.congestion = "dctcp".into();
+    config.tcp.ecn = EcnPolicy::OFF;
+    let mut pair = Pair::new(&config, ms(10));
+    let ends = pair.connected();
+    pair.rule(|flying| if flying.index % 10 == 9 { Fate::Mark } else { Fate::Deliver });
+    transfer(&mut pair, ends, 3_000_000);
+    assert!(pair.log.iter().all(|flying| flying.sent.tos() == 2));
+    let info = pair.a.tcp_info(ends.0).unwrap();
+    let Some(CongestionReport::Dctcp { active: true, alpha, .. }) = info.congestion_report else {
+        panic!("{info:?}")
+    };
+    // One in ten is 102 of 1024, to which it comes down from 1024.
+    assert!((60..=400).contains(&alpha), "{alpha}");
+    assert_eq!(info.retransmissions, 0);
+}
+
+#[test]
+fn dctcp_is_reno_where_the_peer_has_no_ecn() {
+    let mut rig = Rig::new(Setup::default().with(|config| config.tcp.congestion = "dctcp".into()));
+    let h = rig.stack.tcp_socket();
+    rig.stack.tcp_bind(h, rig.local).unwrap();
+    rig.stack.tcp_connect(rig.now, h, rig.peer).unwrap();
+    rig.pump();
+    let syn = rig.sent.pop_front().unwrap();
+    assert_eq!((syn.flags, syn.tos()), (flags("SYN,ECE,CWR"), 2));
+    (rig.iss, rig.socket) = (syn.seq, Some(h));
+    rig.inject(seg("SYN,ACK", -1, 0));
+    assert_eq!(rig.expect("ACK 0(0) ack 0").tos(), 0);
+    rig.write(b"x").unwrap();
+    rig.pump();
+    assert_eq!(rig.expect("ACK 0(1) ack 0").tos(), 0);
+    let report = rig.stack.tcp_info(h).unwrap().congestion_report;
+    assert!(matches!(report, Some(CongestionReport::Dctcp { active: false, .. })), "{report:?}");
 }
 
 proptest! {

@@ -219,6 +219,8 @@ impl Tcb {
         if ack.told.contains(Told::ADVANCED) {
             self.release_acked(cx, seg.ack);
         }
+        // Before the window is reduced: by how much may depend on it.
+        let counted = self.count_echo(cx, ack, delivered);
         if self.loss.is_some() {
             self.update_reordering_window(ack.newest.map_or(0, |(_, _, delivered)| delivered));
             self.process_tlp_ack(cx, seg, ack);
@@ -231,10 +233,8 @@ impl Tcb {
         if ack.told.contains(Told::SET_TIMER) {
             self.set_xmit_timer(cx);
         }
+        self.count_echo(cx, ack, counted);
         let delivered = self.stats.delivered.wrapping_sub(delivered);
-        if ack.told.contains(Told::ECE) {
-            self.count_echo(cx, delivered);
-        }
         let lost = self.loss.as_deref().map_or(0, |board| board.lost).wrapping_sub(lost);
         self.control_congestion(cx, ack, rtt, (in_flight, delivered, lost));
         if self.rtx.is_empty() {

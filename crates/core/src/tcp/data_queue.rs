@@ -121,7 +121,7 @@ impl Tcb {
 
     /// A segment above RCV.NXT was kept (or could not be): tell the peer at once, newest range first.
     fn note_out_of_order(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
-        self.note_mark(seg.ecn);
+        self.note_mark(cx, seg.ecn);
         self.enter_quick_ack(u8::MAX);
         if self.is(Is::SACK) && cx.cfg.tcp.sack {
             let range = self
@@ -188,7 +188,7 @@ impl Tcb {
 
     /// Text arrived in order: learns the peer's segment size and the rhythm of its sending (Linux
     /// `tcp_event_data_recv`).
-    fn event_data_received(&mut self, cx: &Ctx, seg: &Seg<'_>) {
+    fn event_data_received(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
         self.schedule_ack();
         let len = if seg.gso_size > 0 { usize::from(seg.gso_size) } else { seg.payload.len() };
         let len = len.min(usize::from(u16::MAX)) as u16;
@@ -217,7 +217,7 @@ impl Tcb {
             self.is |= pingpong;
         }
         self.delack.last_data = cx.now;
-        self.note_mark(seg.ecn);
+        self.note_mark(cx, seg.ecn);
     }
 
     fn set_ato(&mut self, ato: Duration) {

@@ -4,12 +4,20 @@
 //! New data is sent as ECT(0). A router marks it CE instead of dropping it; the receiver echoes the mark (ECE) on all that it
 //! sends, until the sender says that its window is smaller (CWR). What the window becomes is in `recovery` (`enter_cwr`).
 
+use super::ack::{Ack, Told};
+use super::congestion::Needs;
+use super::output::OutSegment;
 use super::segment::Seg;
 use super::tcb::{Is, Tcb};
 use crate::config::EcnKind;
 use crate::ctx::Ctx;
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use lastack_wire::SeqNumber;
 use lastack_wire::tcp::Flags;
+
+/// Runs of marks that are kept apart while the stack takes packets in without sending any.
+const MAX_OWED: usize = 64;
 
 /// The ECN bits of an IP header (RFC 3168 5).
 pub(crate) const NOT_ECT: u8 = 0;
@@ -30,22 +38,42 @@ bitflags::bitflags! {
         const ECHO = 4;
         /// A packet came in that may be or was marked (`TCP_ECN_SEEN`).
         const SEEN = 8;
+        /// The congestion control wants to know of each mark: every packet is ECT, and ECE follows the packets that come in
+        /// (RFC 8257 3.1, 3.2; Linux `tcp_ca_needs_ecn`).
+        const EACH = 16;
+        /// The last text came with a mark (RFC 8257 3.2: DCTCP.CE).
+        const MARKED = 32;
     }
 }
 
 /// What is counted of a connection with ECN.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct EcnCounts {
     /// Segments that the peer acknowledged with ECE (Linux `delivered_ce`).
     pub(crate) delivered_ce: u32,
+    /// With [`Ecn::EACH`]: RCV.NXT when text came last, to which one value of ECE applies (Linux `prior_rcv_nxt`).
+    pub(crate) echoed_to: SeqNumber,
+    /// Acknowledgements, with their ECE, that have to leave before the next one; at most [`MAX_OWED`].
+    pub(crate) owed: VecDeque<(SeqNumber, bool)>,
 }
 
 impl Ecn {
     /// What a listener grants to a SYN (Linux `tcp_ecn_create_request`). A SYN that is itself marked as capable is
     /// against RFC 3168 6.1.1, and draws nothing, unless AE tells that the peer knows a later rule.
-    pub(crate) fn of_syn(cx: &Ctx, seg: &Seg<'_>) -> Self {
-        let asks = seg.has(Flags::ECE | Flags::CWR) && (seg.ecn == NOT_ECT || seg.has(Flags::AE));
-        if asks && cx.cfg.tcp.ecn.accept >= EcnKind::Classic { Self::CLASSIC } else { Self::empty() }
+    /// Either does not matter if the listener's congestion control `needs` ECN.
+    pub(crate) fn of_syn(cx: &Ctx, seg: &Seg<'_>, needs: bool) -> Self {
+        let asks = seg.has(Flags::ECE | Flags::CWR);
+        if asks && needs {
+            return Self::CLASSIC | Self::EACH;
+        }
+        let plain = seg.ecn == NOT_ECT || seg.has(Flags::AE);
+        let grants = cx.cfg.tcp.ecn.accept >= EcnKind::Classic;
+        if asks && plain && grants { Self::CLASSIC } else { Self::empty() }
+    }
+
+    /// The ECN bits of a SYN or SYN-ACK, and of what carries no new text.
+    pub(crate) fn on_control(self) -> u8 {
+        if self.contains(Self::EACH) { ECT_0 } else { NOT_ECT }
     }
 
     /// Flags of a SYN-ACK.
@@ -57,8 +85,10 @@ impl Ecn {
 impl Tcb {
     /// A SYN is to be sent (Linux `tcp_ecn_send_syn`).
     pub(crate) fn ask_for_ecn(&mut self, cx: &Ctx) {
-        let asks = cx.cfg.tcp.ecn.connect >= EcnKind::Classic;
+        let needs = self.congestion.needs(Needs::ECN);
+        let asks = needs || cx.cfg.tcp.ecn.connect >= EcnKind::Classic;
         self.ecn = if asks { Ecn::CLASSIC } else { Ecn::empty() };
+        self.ecn.set(Ecn::EACH, needs);
     }
 
     /// Flags of a SYN, or of the SYN-ACK to a SYN that crossed it. A repeated SYN does without: what drops SYNs that ask
@@ -95,7 +125,7 @@ impl Tcb {
         }
         flags.set(Flags::ECE, self.ecn.contains(Ecn::ECHO));
         if !new_data {
-            return NOT_ECT;
+            return self.ecn.on_control();
         }
         flags.set(Flags::CWR, self.ecn.contains(Ecn::CWR_DUE));
         self.ecn.remove(Ecn::CWR_DUE);
@@ -120,11 +150,44 @@ impl Tcb {
         !self.ecn.is_empty() && seg.has(Flags::ECE) && !seg.has(Flags::SYN)
     }
 
-    /// `delivered` segments came with such an acknowledgement.
-    pub(crate) fn count_echo(&mut self, cx: &mut Ctx, delivered: u32) {
-        cx.counters.delivered_ce += u64::from(delivered);
-        let counts = self.ecn_counts.get_or_insert_with(Box::default);
-        counts.delivered_ce = counts.delivered_ce.wrapping_add(delivered);
+    /// Counts what was delivered since `before` if the acknowledgement echoes a mark; gives what is delivered by now.
+    #[inline]
+    pub(crate) fn count_echo(&mut self, cx: &mut Ctx, ack: &Ack, before: u32) -> u32 {
+        let now = self.stats.delivered;
+        if ack.told.contains(Told::ECE) {
+            let delivered = now.wrapping_sub(before);
+            cx.counters.delivered_ce += u64::from(delivered);
+            let counts = self.ecn_counts_mut();
+            counts.delivered_ce = counts.delivered_ce.wrapping_add(delivered);
+        }
+        now
+    }
+
+    fn ecn_counts_mut(&mut self) -> &mut EcnCounts {
+        self.ecn_counts.get_or_insert_with(Box::default)
+    }
+
+    /// Segments that the peer acknowledged while it echoed a mark.
+    pub(crate) fn delivered_ce(&self) -> u32 {
+        self.ecn_counts.as_ref().map_or(0, |counts| counts.delivered_ce)
+    }
+
+    /// ECN is in use, or asked for.
+    pub(crate) fn uses_ecn(&self) -> bool {
+        self.ecn.contains(Ecn::CLASSIC)
+    }
+
+    /// The congestion control begins, or another one: what it needs of ECN (Linux `tcp_init_congestion_control`).
+    pub(crate) fn sync_ecn(&mut self) {
+        let each = self.uses_ecn() && self.congestion.needs(Needs::ECN);
+        self.ecn.set(Ecn::EACH, each);
+        self.ecn.remove(Ecn::MARKED);
+        if each {
+            let nxt = self.rcv_nxt;
+            let counts = self.ecn_counts_mut();
+            counts.echoed_to = nxt;
+            counts.owed.clear();
+        }
     }
 
     /// The peer's window is smaller now: it is told of no more marks. If it came with text, perhaps the only segment that fits
@@ -140,10 +203,45 @@ impl Tcb {
 
     /// Text came in a packet with these ECN bits (Linux `tcp_data_ecn_check`).
     #[inline]
-    pub(crate) fn note_mark(&mut self, ecn: u8) {
+    pub(crate) fn note_mark(&mut self, cx: &mut Ctx, ecn: u8) {
         if !self.ecn.is_empty() {
+            if self.ecn.contains(Ecn::EACH) && ecn != NOT_ECT {
+                self.echo_each(cx, ecn == CE);
+            }
             self.note_mark_of_text(ecn);
         }
+    }
+
+    /// Text came with a mark, or without after one with: what came before is acknowledged by itself if it is not yet, and all
+    /// that follows has the other value of ECE (RFC 8257 3.2; Linux `dctcp_ece_ack_update`).
+    fn echo_each(&mut self, cx: &mut Ctx, marked: bool) {
+        let (nxt, changed) = (self.rcv_nxt, marked != self.ecn.contains(Ecn::MARKED));
+        let sent = self.rcv_wup;
+        let counts = self.ecn_counts_mut();
+        let before = counts.echoed_to;
+        counts.echoed_to = nxt;
+        if changed {
+            let owed = counts.owed.back().map_or(sent, |(ack, _)| *ack);
+            if before.after(owed) && counts.owed.len() < MAX_OWED {
+                counts.owed.push_back((before, !marked));
+            }
+            self.is.insert(Is::ACK_NOW);
+            cx.want_output(self);
+        }
+        self.ecn.set(Ecn::MARKED | Ecn::ECHO, marked);
+    }
+
+    /// An acknowledgement of what came with the other value of ECE than what came last; goes out before any other.
+    pub(crate) fn next_owed_ack(&mut self, cx: &mut Ctx) -> Option<OutSegment> {
+        let (ack, echo) = self.ecn_counts.as_mut()?.owed.pop_front()?;
+        let now = (self.rcv_nxt, self.ecn);
+        self.rcv_nxt = ack;
+        self.ecn.set(Ecn::ECHO, echo);
+        let repr = self.ack_repr(cx);
+        let segment = self.address(repr);
+        (self.rcv_nxt, self.ecn) = now;
+        self.count_out(cx);
+        Some(segment)
     }
 
     fn note_mark_of_text(&mut self, ecn: u8) {

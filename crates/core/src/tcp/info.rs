@@ -1,5 +1,6 @@
 //! What can be asked of a connection (Linux `struct tcp_info`, `tcp_get_info`).
 
+use super::congestion::Report;
 use super::ecn::Ecn;
 use super::scoreboard::{CaState, REORDERING};
 use super::state::State;
@@ -54,6 +55,8 @@ pub struct TcpInfo {
     pub ssthresh: u32,
     /// Name of the congestion control.
     pub congestion: &'static str,
+    /// What the congestion control says of itself (`TCP_CC_INFO`).
+    pub congestion_report: Option<Report>,
     /// Losses are being repaired, in fast recovery or after a timeout.
     pub in_recovery: bool,
     /// Bytes sent and not acknowledged (SYN and FIN count one).
@@ -256,7 +259,7 @@ impl Tcb {
             sack: self.is(Is::SACK),
             ecn: self.ecn.contains(Ecn::CLASSIC),
             ecn_seen: self.ecn.contains(Ecn::SEEN),
-            delivered_ce: self.ecn_counts.as_ref().map_or(0, |counts| counts.delivered_ce),
+            delivered_ce: self.delivered_ce(),
             window_scales: self.is(Is::SCALED).then_some((self.snd_wscale, self.rcv_wscale)),
             rto: self.backed_off_rto(cx),
             srtt: self.rtt.srtt().unwrap_or_default(),
@@ -268,6 +271,7 @@ impl Tcb {
             cwnd: self.congestion.cwnd(),
             ssthresh: self.congestion.ssthresh(),
             congestion: self.congestion.name(),
+            congestion_report: self.congestion.report(|| self.flow(cx)),
             in_recovery: self.ca_state >= CaState::Recovery,
             unacked: self.outstanding(),
             unsent,

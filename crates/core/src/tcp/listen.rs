@@ -162,6 +162,8 @@ pub(crate) struct RequestBase {
     pub(crate) path_mtu: u16,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
+    /// Its congestion control needs ECN.
+    pub(crate) needs_ecn: bool,
     pub(crate) defer_accept: u8,
 }
 
@@ -192,7 +194,7 @@ impl Request {
             retransmits: 0,
             ttl: base.ttl,
             tos: base.tos,
-            ecn: Ecn::of_syn(cx, seg),
+            ecn: Ecn::of_syn(cx, seg, base.needs_ecn),
             deferred: false,
             defer_accept: base.defer_accept,
             acked: false,
@@ -276,7 +278,8 @@ impl Request {
     }
 
     fn address(&self, repr: Repr) -> OutSegment {
-        OutSegment { src: self.tuple.local, dst: self.tuple.remote, ttl: self.ttl, tos: self.tos, repr }
+        let tos = self.tos | self.ecn.on_control();
+        OutSegment { src: self.tuple.local, dst: self.tuple.remote, ttl: self.ttl, tos, repr }
     }
 
     pub(crate) fn ack_segment(&self, repr: Repr) -> OutSegment {

@@ -300,11 +300,12 @@ impl Tcb {
 
     /// The congestion control begins.
     pub(crate) fn start_congestion(&mut self, cx: &mut Ctx) {
+        self.sync_ecn();
         if self.congestion.is_plain() {
             return;
         }
         let mut random = || u64::from(cx.random());
         let seed = if self.congestion.needs(Needs::RANDOM) { random() << 32 | random() } else { 0 };
-        self.congestion.start(&Start { flow: self.flow(cx), seed });
+        self.congestion.start(&Start { flow: self.flow(cx), ecn: self.uses_ecn(), seed });
     }
 }

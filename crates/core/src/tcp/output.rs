@@ -1,6 +1,7 @@
 //! Building and sending segments (RFC 9293 3.8.6.2.1, 3.7.4; Linux `tcp_write_xmit`, `__tcp_transmit_skb`).
 
 use super::congestion::{CwndEvent, Needs};
+use super::ecn::Ecn;
 use super::info::Wait;
 use super::options::Knob;
 use super::scoreboard::{Probe, Resend, Sent, SentFlags};
@@ -118,6 +119,11 @@ impl Tcb {
 
     /// Writes the next packet of this connection into `frame`: a retransmission, new data, or a bare ACK.
     pub(crate) fn output(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+        if self.ecn.contains(Ecn::EACH)
+            && let Some(segment) = self.next_owed_ack(cx)
+        {
+            return segment.emit(cx.caps.tx_checksum, frame);
+        }
         if self.can_send_data() && (self.has_unsent() || self.wants_resend()) {
             let options = self.segment_options(cx);
             let header = HEADER_LEN + options.emitted_len();
@@ -473,7 +479,7 @@ impl Tcb {
             src: self.tuple.local,
             dst: self.tuple.remote,
             ttl: self.knobs.ttl,
-            tos: self.knobs.tos,
+            tos: self.knobs.tos | self.ecn.on_control(),
             repr,
         }
     }
@@ -499,6 +505,9 @@ impl Tcb {
         }
         if self.dsack.is_some() {
             cx.counters.dsacks_sent += 1;
+        }
+        while let Some(segment) = self.next_owed_ack(cx) {
+            cx.send_segment(segment);
         }
         let repr = self.ack_repr(cx);
         let segment = self.address(repr);

@@ -25,6 +25,7 @@ impl Tcb {
             nxt: self.snd_nxt,
             in_flight: self.in_flight(),
             delivered: self.stats.delivered,
+            delivered_ce: self.delivered_ce(),
             lost: self.loss.as_deref().map_or(0, |board| board.lost),
             srtt: self.rtt.srtt(),
             min_rtt: self.rtt.min_rtt(),

@@ -1,8 +1,8 @@
 //! The algorithm of a connection: a built-in one in place, any other in a box.
 
 use super::{
-    AckSample, Algorithm, CaState, CongestionControl, Cubic, CwndEvent, Flow, Needs, Origin, Reno, Start,
-    Window,
+    AckSample, Algorithm, CaState, CongestionControl, Cubic, CwndEvent, Dctcp, Flow, Needs, Origin, Reno,
+    Report, Start, Window,
 };
 use crate::config::TcpConfig;
 use crate::time::Instant;
@@ -41,7 +41,7 @@ pub(crate) struct Brief {
 }
 
 /// The built-in algorithms, by name.
-const BUILT_IN: [&str; 2] = ["reno", "cubic"];
+const BUILT_IN: [&str; 3] = ["reno", "cubic", "dctcp"];
 
 impl Congestion {
     fn of(kind: Kind) -> Self {
@@ -68,6 +68,7 @@ impl Congestion {
         match name {
             "cubic" => Some(Self::of(Kind::Cubic(Cubic::new()))),
             "reno" => Some(Self::of(Kind::Reno)),
+            "dctcp" => Some(Self::of(Kind::Boxed("dctcp", Box::new(Dctcp::new())))),
             _ => None,
         }
     }
@@ -173,6 +174,14 @@ impl Congestion {
         let cwnd = self.each(|inner, window| inner.undo_cwnd(window, cwnd));
         self.window.set_cwnd(cwnd);
         self.window.ssthresh = self.window.ssthresh.max(ssthresh);
+    }
+
+    /// What the algorithm says of itself; `flow` is made only if it says anything.
+    pub(crate) fn report(&self, flow: impl FnOnce() -> Flow) -> Option<Report> {
+        match &self.kind {
+            Kind::Boxed(_, inner) => inner.report(&flow()),
+            Kind::Reno | Kind::Cubic(_) => None,
+        }
     }
 
     /// Another algorithm takes over: window and threshold stay (Linux `tcp_reinit_congestion_control`).

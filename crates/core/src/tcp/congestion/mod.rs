@@ -14,12 +14,14 @@
 //! [`Algorithm`] into [`TcpConfig::congestion_controls`](crate::TcpConfig::congestion_controls).
 
 mod cubic;
+mod dctcp;
 mod kind;
 mod reno;
 mod window;
 
 pub use super::scoreboard::CaState;
 pub use cubic::Cubic;
+pub use dctcp::Dctcp;
 pub(crate) use kind::{Brief, Congestion};
 pub use reno::Reno;
 pub use window::{MAX_CWND, Window};
@@ -41,7 +43,8 @@ bitflags::bitflags! {
         /// It moves the window itself, also while losses are repaired: no proportional rate reduction, no restart after
         /// idle time (Linux: an algorithm with `cong_control`). A timeout still sets the window to one segment.
         const OWN_WINDOW = 1;
-        /// ECN is to be negotiated and used whatever the configuration says (Linux `TCP_CONG_NEEDS_ECN`).
+        /// ECN is to be negotiated whatever the configuration says, every packet says that it may be marked, and marks are
+        /// echoed packet by packet (RFC 8257; Linux `TCP_CONG_NEEDS_ECN`).
         const ECN = 2;
         /// [`Start::seed`] is to be drawn from the stack's random numbers.
         const RANDOM = 4;
@@ -64,6 +67,8 @@ pub struct Flow {
     pub in_flight: u32,
     /// Segments delivered over the life of the connection, modulo 2^32.
     pub delivered: u32,
+    /// Of those, acknowledged with a congestion mark, modulo 2^32.
+    pub delivered_ce: u32,
     /// Segments ever found lost, modulo 2^32; retransmissions that were lost too count again.
     pub lost: u32,
     /// Smoothed round-trip time; `None` before the first sample.
@@ -113,10 +118,6 @@ pub enum CwndEvent {
     CompleteCwr,
     /// The retransmission timer ran out; the threshold is set, the window not yet (`CA_EVENT_LOSS`).
     Loss,
-    /// With [`Needs::ECN`]: data arrived without a congestion mark (`CA_EVENT_ECN_NO_CE`).
-    EcnNoCe,
-    /// With [`Needs::ECN`]: data arrived with one (`CA_EVENT_ECN_IS_CE`).
-    EcnIsCe,
 }
 
 /// With what an algorithm begins.
@@ -124,6 +125,8 @@ pub enum CwndEvent {
 pub struct Start {
     /// The connection.
     pub flow: Flow,
+    /// ECN is in use on the connection.
+    pub ecn: bool,
     /// Random bits if it [`Needs::RANDOM`], otherwise 0.
     pub seed: u64,
 }
@@ -138,6 +141,25 @@ pub struct Origin {
     pub una: SeqNumber,
     /// [`Flow::delivered`].
     pub delivered: u32,
+    /// [`Flow::delivered_ce`].
+    pub delivered_ce: u32,
+}
+
+/// What an algorithm says of itself (Linux `union tcp_cc_info`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Report {
+    /// DCTCP's (`struct tcp_dctcp_info`).
+    Dctcp {
+        /// The connection has ECN; otherwise it is Reno.
+        active: bool,
+        /// Share that was marked lately, in 1/1024.
+        alpha: u32,
+        /// Bytes of this window that were marked.
+        marked: u32,
+        /// Bytes of this window that were delivered.
+        delivered: u32,
+    },
 }
 
 /// A congestion-control algorithm (Linux `struct tcp_congestion_ops`). What it does may depend on nothing but its state,
@@ -180,6 +202,12 @@ pub trait CongestionControl: fmt::Debug + Send {
     /// `undo_cwnd`). The connection restores the threshold.
     fn undo_cwnd(&mut self, window: &Window, prior_cwnd: u32) -> u32 {
         window.cwnd.max(prior_cwnd)
+    }
+
+    /// What it says of itself (Linux `get_info`).
+    fn report(&self, flow: &Flow) -> Option<Report> {
+        let _ = flow;
+        None
     }
 
     /// A copy with the same state.

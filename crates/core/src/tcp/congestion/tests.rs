@@ -28,6 +28,7 @@ impl<C: CongestionControl> Path<C> {
             nxt: SeqNumber(0),
             in_flight: self.window.cwnd,
             delivered: 0,
+            delivered_ce: 0,
             lost: 0,
             srtt: Some(self.rtt),
             min_rtt: Some(self.rtt),
@@ -115,9 +116,9 @@ fn own(name: &'static str) -> Algorithm {
 #[test]
 fn algorithms_are_chosen_by_name_and_ones_own_come_first() {
     let mut cfg = TcpConfig::default();
-    assert_eq!(cfg.available_congestion_controls(), ["reno", "cubic"]);
+    assert_eq!(cfg.available_congestion_controls(), ["reno", "cubic", "dctcp"]);
     cfg.congestion_controls = [own("mine"), own("reno")].to_vec();
-    assert_eq!(cfg.available_congestion_controls(), ["cubic", "mine", "reno"]);
+    assert_eq!(cfg.available_congestion_controls(), ["cubic", "dctcp", "mine", "reno"]);
     for name in cfg.available_congestion_controls() {
         let cc = Congestion::by_name(&cfg, name).unwrap();
         assert_eq!(cc.is_plain(), name == "cubic");
@@ -261,7 +262,7 @@ fn hostile_sizes_neither_overflow_nor_stop_the_window() {
 
 fn fingerprint(cc: &Congestion, now: Instant) -> u64 {
     let mut state = SipHasher13::new();
-    cc.fingerprint(&Origin { now, una: SeqNumber(0), delivered: 0 }, &mut state);
+    cc.fingerprint(&Origin { now, una: SeqNumber(0), delivered: 0, delivered_ce: 0 }, &mut state);
     state.finish()
 }
 

@@ -3,7 +3,7 @@
 use super::super::Machine;
 use super::{cut, int, int_value};
 use crate::call::Fd;
-use lastack_core::{FastOpenKeys, SocketOptions, State, TcpHandle, TcpOption};
+use lastack_core::{CongestionReport, FastOpenKeys, SocketOptions, State, TcpHandle, TcpOption};
 use std::time::Duration;
 
 /// Room for the name of a congestion control (`TCP_CA_NAME_MAX`).
@@ -47,8 +47,10 @@ impl Machine {
             libc::TCP_THIN_DUPACK => 0,
             TCP_INQ => tells_inq.into(),
             libc::TCP_INFO => return Ok(cut(&self.tcp_info_bytes(fd)?, len)),
-            // CUBIC and Reno have nothing to tell.
-            TCP_CC_INFO => return Ok(Vec::new()),
+            TCP_CC_INFO => {
+                let report = self.stack.tcp_info(handle).and_then(|info| info.congestion_report);
+                return Ok(cut(&congestion_report_bytes(report), len));
+            }
             libc::TCP_CONGESTION => {
                 let name = self.stack.tcp_info(handle).map_or("", |info| info.congestion);
                 let mut name = name.as_bytes().to_vec();
@@ -209,5 +211,17 @@ impl Machine {
             n => n.max(CLAMP_MIN).unsigned_abs(),
         };
         self.set_core(handle, TcpOption::WindowClamp(clamp))
+    }
+}
+
+/// Linux's `union tcp_cc_info`; empty for an algorithm that has nothing to tell.
+fn congestion_report_bytes(report: Option<CongestionReport>) -> Vec<u8> {
+    match report {
+        Some(CongestionReport::Dctcp { active, alpha, marked, delivered }) => {
+            // `dctcp_ce_state` is the receiver's half; nobody asks for it there.
+            let flags = [u16::from(active), 0].into_iter().flat_map(u16::to_ne_bytes);
+            flags.chain([alpha, marked, delivered].into_iter().flat_map(u32::to_ne_bytes)).collect()
+        }
+        _ => Vec::new(),
     }
 }
