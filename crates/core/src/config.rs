@@ -204,6 +204,10 @@ pub struct TcpConfig {
     pub congestion: String,
     /// Algorithms of your own, which sockets choose by name beside the built-in ones. Default none.
     pub congestion_controls: Vec<Algorithm>,
+    /// Pacing rate in slow start, in percent of a window in a round trip (`tcp_pacing_ss_ratio`). Default 200.
+    pub pacing_ss_ratio: u32,
+    /// The same after slow start (`tcp_pacing_ca_ratio`). Default 120.
+    pub pacing_ca_ratio: u32,
     /// Segments of the initial window (RFC 6928). Default 10.
     pub initial_window: u32,
     /// Begin with the initial window again after an idle RTO (`tcp_slow_start_after_idle`, RFC 5681 4.1). Default true.
@@ -310,6 +314,8 @@ impl Default for TcpConfig {
             send_buffer_max: 4 << 20,
             congestion: String::from("cubic"),
             congestion_controls: Vec::new(),
+            pacing_ss_ratio: 200,
+            pacing_ca_ratio: 120,
             initial_window: 10,
             slow_start_after_idle: true,
             tail_loss_probes: true,

@@ -11,7 +11,7 @@ use crate::tcp::output::OutSegment;
 use crate::tcp::tcb::{Is, Tcb, Tuple};
 use crate::time::Instant;
 use crate::wheel::Wheel;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use lastack_wire::{Capabilities, SeqNumber};
@@ -69,6 +69,8 @@ pub(crate) struct Ctx {
     pub(crate) wheel: Wheel,
     pub(crate) out: VecDeque<OutItem>,
     pub(crate) segments: VecDeque<OutSegment>,
+    /// Paced connections that wait for the time of their next packet; each once.
+    pub(crate) departures: BTreeSet<(Instant, Key)>,
     pub(crate) news: VecDeque<Key>,
     /// Connections whose writers wait for memory.
     pub(crate) starved: Vec<Key>,
@@ -99,6 +101,7 @@ impl Ctx {
             wheel: Wheel::new(now),
             out: VecDeque::new(),
             segments: VecDeque::new(),
+            departures: BTreeSet::new(),
             news: VecDeque::new(),
             starved: Vec::new(),
             traced: VecDeque::new(),

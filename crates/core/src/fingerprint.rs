@@ -11,6 +11,7 @@ use crate::tcp::ecn::Ecn;
 use crate::tcp::fast_open::{FastOpen, Handshake};
 use crate::tcp::listen::{Listen, Request};
 use crate::tcp::options::Knob;
+use crate::tcp::scoreboard::SentFlags;
 use crate::tcp::tcb::{Is, Tcb};
 use crate::tcp::timers::ALL;
 use crate::time::Instant;
@@ -49,6 +50,9 @@ impl Stack {
         cx.orphans.hash(&mut h);
         for item in &cx.out {
             item.hash_relative(&mut h);
+        }
+        for (at, key) in &cx.departures {
+            (*at - now, key.index()).hash(&mut h);
         }
         for segment in &cx.segments {
             segment.fingerprint(tables, cx, &mut h);
@@ -144,6 +148,8 @@ impl Tcb {
             cwnd_used,
             cwnd_used_at,
             congestion,
+            delivery,
+            pacer,
             rtt,
             recover,
             snd_wscale,
@@ -159,9 +165,7 @@ impl Tcb {
             rcv_space,
             fin_at,
             eof_read,
-            sacks,
-            sacks_len,
-            dsack,
+            received: _,
             urg_seq,
             urg_byte,
             ts_recent: _,
@@ -213,7 +217,8 @@ impl Tcb {
         ((marks.burst_end - *snd_nxt).max(0), marks.burst_pushes, marks.bursts).hash(h);
         marks.urgent.map(|seq| (seq - *snd_una).max(0)).hash(h);
         for sent in rtx.iter() {
-            (sent.start - *snd_una, sent.end - *snd_una, sent.flags.bits()).hash(h);
+            let flags = if congestion.is_plain() { sent.flags - SentFlags::APP_LIMITED } else { sent.flags };
+            (sent.start - *snd_una, sent.end - *snd_una, flags.bits()).hash(h);
             let delivered = (stats.delivered.wrapping_sub(sent.delivered), sent.delivered == 0);
             (sent.segs, loss.is_some().then_some(delivered)).hash(h);
             age(now, sent.at, h);
@@ -229,15 +234,22 @@ impl Tcb {
         let origin =
             Origin { now, una: *snd_una, delivered: stats.delivered, delivered_ce: self.delivered_ce() };
         congestion.fingerprint(&origin, h);
+        if !congestion.is_plain() {
+            // Others measure the rate of delivery for the telling only.
+            delivery.relative(now, stats.delivered).hash(h);
+            rtx.iter().for_each(|sent| sent.stamp.ages(now).hash(h));
+        }
+        pacer.as_deref().map(|pacer| pacer.relative(now)).hash(h);
         rtt.fingerprint(now, una, h);
         (rcv_wnd, rcv_space.space, rcv_space.copied).hash(h);
         age(now, rcv_space.since, h);
         rcv_buf.fingerprint(h);
         (fin_at.map(|seq| seq - *rcv_nxt), eof_read).hash(h);
-        for (start, end) in sacks.iter().take(usize::from(*sacks_len)).chain(dsack) {
+        let (ranges, dsack) = (self.sack_ranges(), self.dsack());
+        for (start, end) in ranges.iter().chain(&dsack) {
             (*start - *rcv_nxt, *end - *rcv_nxt).hash(h);
         }
-        (sacks_len, dsack.is_some()).hash(h);
+        (ranges.len(), dsack.is_some()).hash(h);
         if is.contains(Is::URGENT_PENDING) {
             (*urg_seq - *rcv_nxt, urg_byte).hash(h);
         }

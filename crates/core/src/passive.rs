@@ -245,8 +245,12 @@ impl Stack {
         let Self { cx, tables, .. } = self;
         let listener = tables.connections.get(request.listener)?;
         let (knobs, congestion) = (listener.knobs, listener.congestion.fresh(&cx.cfg.tcp));
-        let key =
-            tables.connections.insert_with(|key| Tcb::from_request(cx, key, request, knobs, congestion));
+        let pacer = listener.pacer.as_deref().map(|pacer| Box::new(pacer.inherited()));
+        let key = tables.connections.insert_with(|key| {
+            let mut child = Tcb::from_request(cx, key, request, knobs, congestion);
+            child.pacer = pacer;
+            child
+        });
         if let Some(tcb) = tables.connections.get_mut(request.listener) {
             if let Some(listen) = tcb.listen.as_mut() {
                 listen.accept.push_back(key);

@@ -556,7 +556,8 @@ impl Stack {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let connections = self.cx.wheel.next_deadline();
+        let departure = self.cx.departures.first().map(|(at, _)| *at);
+        let connections = earlier(self.cx.wheel.next_deadline(), departure);
         let requests = self.tables.request_wheel.next_deadline();
         let small = self.tables.time_wait_wheel.next_deadline();
         let line = earlier(self.tables.time_wait4.due(), self.tables.time_wait6.due());
@@ -574,6 +575,13 @@ impl Stack {
                 None => cx.counters.stale_handles += 1,
             }
             self.settle(key);
+        }
+        while let Some((_, key)) = self.cx.departures.first().copied().filter(|(at, _)| *at <= now) {
+            self.cx.departures.pop_first();
+            let Self { cx, tables, .. } = self;
+            if let Some(tcb) = tables.connections.get_mut(key) {
+                tcb.departs(cx);
+            }
         }
         while let Some(bits) = self.tables.request_wheel.pop_expired(now) {
             if let Some(key) = Key::from_u64(bits) {

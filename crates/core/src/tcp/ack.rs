@@ -78,18 +78,16 @@ pub(crate) struct Ack {
     pub(crate) sack_delivered: u32,
     /// The timestamp that it echoes.
     pub(crate) echo: Option<u32>,
-    /// Of the segments that it delivers, the one sent last: when, its end, and what had been delivered then.
-    newest: Option<(Instant, SeqNumber, u32)>,
+    /// Of the packets that it delivers, the one sent last.
+    pub(crate) newest: Option<Sent>,
 }
 
 impl Ack {
     /// A segment was delivered (Linux `tcp_rate_skb_delivered`).
     #[inline]
     pub(crate) fn sampled(&mut self, sent: &Sent) {
-        let newer =
-            |(at, end, _): (Instant, SeqNumber, u32)| at < sent.at || (at == sent.at && end.before(sent.end));
-        if self.newest.is_none_or(newer) {
-            self.newest = Some((sent.at, sent.end, sent.delivered));
+        if self.newest.is_none_or(|newest| newest.sent_before(sent.at, sent.end)) {
+            self.newest = Some(*sent);
         }
     }
 }
@@ -222,7 +220,7 @@ impl Tcb {
         // Before the window is reduced: by how much may depend on it.
         let counted = self.count_echo(cx, ack, delivered);
         if self.loss.is_some() {
-            self.update_reordering_window(ack.newest.map_or(0, |(_, _, delivered)| delivered));
+            self.update_reordering_window(ack.newest.map_or(0, |sent| sent.delivered));
             self.process_tlp_ack(cx, seg, ack);
         }
         let dubious = !ack.told.intersects(Told::NOT_DUP) || ack.told.intersects(Told::ALERT);
@@ -278,6 +276,7 @@ impl Tcb {
         rtt: Option<Duration>,
         (in_flight, delivered, lost): (u32, u32, u32),
     ) {
+        let rate = self.sample_rate(cx, ack, delivered);
         let reduces = self.in_reduction();
         if reduces && !self.congestion.needs(Needs::OWN_WINDOW) {
             self.reduce_cwnd(delivered, lost, ack.told.contains(Told::ADVANCED));
@@ -289,7 +288,8 @@ impl Tcb {
         let limited = self.is_cwnd_limited();
         if self.congestion.is_plain() {
             let brief = Brief { now: cx.now, acked: delivered, rtt, grows: limited && may_grow };
-            return self.congestion.on_plain_ack(&brief);
+            self.congestion.on_plain_ack(&brief);
+            return self.update_pacing_rate(cx);
         }
         let sample = AckSample {
             flow: self.flow(cx),
@@ -299,9 +299,15 @@ impl Tcb {
             prior_in_flight: in_flight,
             is_cwnd_limited: limited,
             may_grow,
-            prior_delivered: ack.newest.map(|(_, _, delivered)| delivered),
+            prior_delivered: ack.newest.map(|sent| sent.delivered),
+            rate,
+            may_be_delayed: ack.told.contains(Told::MAYBE_DELAYED),
         };
         self.congestion.on_ack(&sample);
+        if self.congestion.limits_itself() {
+            self.limit_by_application();
+        }
+        self.update_pacing_rate(cx);
     }
 
     /// SND.WND follows the newest segment (RFC 9293 3.10.7.4; Linux `tcp_may_update_window`). True if this one is.
@@ -457,7 +463,7 @@ impl Tcb {
     /// A lone segment, not a full one, is acknowledged a round trip after the one before.
     fn may_be_delayed(&self, ack: &Ack) -> bool {
         let quiet = !ack.told.intersects(Told::ALERT | Told::SYN_ACKED);
-        let alone = ack.newest.is_some_and(|(_, _, before)| before.wrapping_add(1) == self.stats.delivered);
+        let alone = ack.newest.is_some_and(|sent| sent.delivered.wrapping_add(1) == self.stats.delivered);
         quiet && alone && self.snd_una.distance_from(ack.prior_una) < self.effective_mss()
     }
 

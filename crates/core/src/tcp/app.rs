@@ -139,6 +139,7 @@ impl Tcb {
         if buf.is_empty() {
             return Ok(0);
         }
+        self.check_app_limited();
         let taken = self.snd_buf.push(&mut cx.pool, buf.get(..buf.len().min(room)).unwrap_or_default());
         if !self.is_writable() {
             // Whoever asks for readiness now is told "no", and must be told when that changes.
@@ -232,6 +233,10 @@ impl Tcb {
                         self.start_congestion(cx);
                     }
                 }
+                return Ok(());
+            }
+            TcpOption::MaxPacingRate(rate) => {
+                self.set_max_pacing_rate(*rate);
                 return Ok(());
             }
             TcpOption::QuickAck(on) => {

@@ -6,6 +6,7 @@ use super::tcb::{Is, Tcb};
 use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::event::Ready;
+use alloc::vec::Vec;
 use core::time::Duration;
 use lastack_wire::SeqNumber;
 use lastack_wire::tcp::Flags;
@@ -14,6 +15,24 @@ use lastack_wire::tcp::Flags;
 const MAX_QUICK_ACKS: u8 = 16;
 /// Longest delay of an ACK (RFC 9293 3.8.6.3: below 500 ms; Linux `TCP_DELACK_MAX`).
 const DELACK_MAX: Duration = Duration::from_millis(200);
+
+/// Ranges that are reported (RFC 2018 3).
+const SACK_RANGES: usize = 4;
+
+/// What the peer is told of data that arrived out of order, or twice. Made when there is some.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Received {
+    /// Most recent ranges first (RFC 2018 4); at most [`SACK_RANGES`].
+    ranges: Vec<(SeqNumber, SeqNumber)>,
+    /// A duplicate to report once (RFC 2883).
+    dsack: Option<(SeqNumber, SeqNumber)>,
+}
+
+impl Received {
+    fn is_empty(&self) -> bool {
+        self.ranges.is_empty() && self.dsack.is_none()
+    }
+}
 
 impl Tcb {
     /// Takes the text and the FIN of a segment that passed all checks.
@@ -113,9 +132,9 @@ impl Tcb {
         }
     }
 
-    fn set_dsack(&mut self, cx: &Ctx, start: SeqNumber, end: SeqNumber) {
+    pub(crate) fn set_dsack(&mut self, cx: &Ctx, start: SeqNumber, end: SeqNumber) {
         if self.is(Is::SACK) && cx.cfg.tcp.sack {
-            self.dsack = Some((start, end));
+            self.received.get_or_insert_default().dsack = Some((start, end));
         }
     }
 
@@ -140,37 +159,47 @@ impl Tcb {
 
     /// Puts a range in front, dropping those that it covers.
     fn sack_newest(&mut self, start: SeqNumber, end: SeqNumber) {
-        let old = self.sacks;
-        let len = usize::from(self.sacks_len);
-        let mut kept = 1;
-        self.sacks[0] = (start, end);
-        for block in old.iter().take(len) {
-            let covered = start.before_eq(block.0) && block.1.before_eq(end);
-            if !covered && kept < self.sacks.len() {
-                self.sacks[kept] = *block;
-                kept += 1;
-            }
-        }
-        self.sacks_len = kept as u8;
+        let received = self.received.get_or_insert_default();
+        received.ranges.retain(|range| !(start.before_eq(range.0) && range.1.before_eq(end)));
+        received.ranges.truncate(SACK_RANGES - 1);
+        received.ranges.insert(0, (start, end));
     }
 
     /// Forgets the blocks that RCV.NXT has passed.
     fn sack_advance(&mut self) {
-        let old = self.sacks;
-        let len = usize::from(self.sacks_len);
-        let mut kept = 0;
-        for block in old.iter().take(len) {
-            if block.1.after(self.rcv_nxt) && kept < self.sacks.len() {
-                self.sacks[kept] = *block;
-                kept += 1;
-            }
+        let next = self.rcv_nxt;
+        if let Some(received) = self.received.as_deref_mut() {
+            received.ranges.retain(|range| range.1.after(next));
+            self.forget_empty();
         }
-        self.sacks_len = kept as u8;
+    }
+
+    fn forget_empty(&mut self) {
+        if self.received.as_deref().is_some_and(|received| received.is_empty()) {
+            self.received = None;
+        }
     }
 
     pub(crate) fn sack_reset(&mut self) {
-        self.sacks_len = 0;
-        self.dsack = None;
+        self.received = None;
+    }
+
+    /// The duplicate has been reported.
+    pub(crate) fn dsack_sent(&mut self) {
+        if let Some(received) = self.received.as_deref_mut() {
+            received.dsack = None;
+            self.forget_empty();
+        }
+    }
+
+    /// Ranges that arrived out of order, the most recent first.
+    pub(crate) fn sack_ranges(&self) -> &[(SeqNumber, SeqNumber)] {
+        self.received.as_deref().map_or(&[], |received| &received.ranges)
+    }
+
+    /// A duplicate that is still to be reported.
+    pub(crate) fn dsack(&self) -> Option<(SeqNumber, SeqNumber)> {
+        self.received.as_deref()?.dsack
     }
 
     pub(crate) fn schedule_ack(&mut self) {

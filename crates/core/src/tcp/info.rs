@@ -143,6 +143,15 @@ pub struct TcpInfo {
     pub timeouts: u16,
     /// Memory charged to the send buffer, in bytes.
     pub send_memory: u32,
+    /// Bytes per second at which packets leave if the connection is paced, or would if it were; `u64::MAX` if that is not
+    /// known yet.
+    pub pacing_rate: u64,
+    /// Bytes per second at the most (`SO_MAX_PACING_RATE`); `u64::MAX` = no limit.
+    pub max_pacing_rate: u64,
+    /// Bytes per second at which the path delivered, as measured last; 0 before the first measurement.
+    pub delivery_rate: u64,
+    /// The application was what limited that rate.
+    pub delivery_rate_app_limited: bool,
     /// Time during which something was queued or in flight.
     pub busy: Duration,
     /// Of that, time during which the peer's window held us back.
@@ -315,6 +324,10 @@ impl Tcb {
             out_of_order_packets: self.stats.out_of_order,
             timeouts: self.stats.timeouts,
             send_memory: self.send_memory() as u32,
+            pacing_rate: self.pacing_rate(cx),
+            max_pacing_rate: self.pacer.as_deref().map_or(u64::MAX, |pacer| pacer.max),
+            delivery_rate: self.delivery_rate().0,
+            delivery_rate_app_limited: self.delivery_rate().1,
             busy: millis(chrono.network) + millis(chrono.peer) + millis(chrono.buffer),
             limited_by_peer: millis(chrono.peer),
             limited_by_buffer: millis(chrono.buffer),

@@ -5,15 +5,17 @@
 //! two. PSH stands on the segment that ends a buffer which a write has ended, and stays with those bytes when they are
 //! sent again.
 
+use super::pacing::PACKET_MAX;
 use super::scoreboard::{CaState, SentFlags};
 use super::tcb::{Is, Tcb};
+use crate::ctx::Ctx;
 use crate::queue::Queue;
 use crate::time::Instant;
 use core::time::Duration;
 use lastack_wire::SeqNumber;
 
 /// Most bytes of one buffer, before it is cut to whole segments (Linux: 65,536 less the room for headers).
-const BUFFER_MAX: u32 = 65_536 - 320 - 1;
+const BUFFER_MAX: u32 = PACKET_MAX;
 
 /// Memory that Linux counts for the record of a buffer (`truesize` of an empty one).
 const RECORD_MEMORY: usize = 832;
@@ -168,8 +170,7 @@ impl Tcb {
     /// `tcp_tso_autosize`, `tcp_mss_split_point`). `None`: nothing for now.
     pub(crate) fn modelled_burst(
         &mut self,
-        now: Instant,
-        min_segs: u32,
+        cx: &Ctx,
         mss: u32,
         data: u32,
         (window, room): (u32, u32),
@@ -179,9 +180,9 @@ impl Tcb {
             return Some(self.marks.burst_end.distance_from(self.snd_nxt));
         }
         let cwnd = self.congestion.cwnd();
-        let packet = self.paced_segments(min_segs, mss, cwnd).max(1);
+        let packet = self.packet_segments(cx, mss);
         let last = self.marks.queue.len() <= 1;
-        if data > mss && self.defers(now, data, (window, room), packet.saturating_mul(mss), last) {
+        if data > mss && self.defers(cx.now, data, (window, room), packet.saturating_mul(mss), last) {
             return None;
         }
         let quota = (room / mss).min((cwnd / 2).max(1)).min(packet).max(1);
@@ -195,11 +196,6 @@ impl Tcb {
         self.marks.burst_end = self.snd_nxt + len;
         self.marks.burst_pushes = len > mss;
         Some(len)
-    }
-
-    /// Most segments of one packet of the model.
-    pub(crate) fn modelled_packet(&self, mss: u32) -> u32 {
-        self.paced_segments(2, mss.max(1), self.congestion.cwnd()).max(1)
     }
 
     /// Waits for the next ACK to send a larger packet: what may leave is a small part of the window, something left just
@@ -230,16 +226,6 @@ impl Tcb {
             return true;
         }
         (window <= room && window <= data) || !(last && self.is(Is::FIN_QUEUED))
-    }
-
-    /// Segments that a millisecond of the pacing rate is worth; near peers get more.
-    fn paced_segments(&self, min_segs: u32, mss: u32, cwnd: u32) -> u32 {
-        let ratio = if self.congestion.cwnd() < self.congestion.ssthresh() / 2 { 200 } else { 120 };
-        let srtt = self.rtt.srtt().map_or(0, |rtt| rtt.as_micros() as u64).max(1);
-        let per_second = u64::from(cwnd) * u64::from(mss) * ratio * 10_000 / srtt;
-        let near = self.rtt.min_rtt().map_or(u32::MAX, |rtt| (rtt.as_micros() >> 9) as u32);
-        let bytes = (per_second >> 10) + u64::from(BUFFER_MAX.checked_shr(near).unwrap_or(0));
-        ((bytes.min(BUFFER_MAX.into()) as u32) / mss).max(min_segs)
     }
 
     /// Marks what is queued as the end of a write, and lets it go (Linux `tcp_push`).

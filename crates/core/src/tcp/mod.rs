@@ -5,7 +5,7 @@
 //! - `rcv_established` (fast path) and `rcv_state_process` (the dispatcher, RFC 9293 3.10.7.4 step by step) take
 //!   segments in; `validate` says which may count, `ack`, `data_queue`, `urgent` and `fin` are the steps.
 //! - `output` sends, `window` says how much may come, `retransmit` and `timers` send again or give up, `rtt` and
-//!   `congestion` decide when and how much.
+//!   `congestion` decide when and how much, `delivery` measures for them what the path takes, `pacing` spreads it over time.
 //! - `ecn` marks what is sent and echoes the marks of what is received.
 //! - `scoreboard` is what is in flight; `sack` and `rack` find out what of it arrived and what is lost, `recovery` is what
 //!   follows from that, `resend` sends it again, `tlp` probes the tail.
@@ -18,6 +18,7 @@ pub(crate) mod app;
 pub(crate) mod close;
 pub mod congestion;
 pub(crate) mod data_queue;
+pub(crate) mod delivery;
 pub(crate) mod ecn;
 pub mod ending;
 pub mod fast_open;
@@ -30,6 +31,7 @@ pub mod marks;
 pub(crate) mod open;
 pub mod options;
 pub(crate) mod output;
+pub(crate) mod pacing;
 pub(crate) mod rack;
 pub(crate) mod rcv_established;
 pub(crate) mod rcv_state_process;

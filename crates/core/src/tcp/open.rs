@@ -2,6 +2,7 @@
 //! `tcp_v4_connect`, `tcp_connect_init`, `tcp_create_openreq_child`).
 
 use super::congestion::{Congestion, Needs, Start};
+use super::delivery::{Delivery, Stamp};
 use super::ecn::Ecn;
 use super::history::History;
 use super::listen::Request;
@@ -86,6 +87,8 @@ impl Tcb {
             cwnd_used: 0,
             cwnd_used_at: cx.now.as_millis() as u32,
             congestion,
+            delivery: Delivery::NEW,
+            pacer: None,
             rtt: RttEstimator::new(&rtt),
             recover: zero,
             snd_wscale: 0,
@@ -101,9 +104,7 @@ impl Tcb {
             rcv_space: RcvSpace { space: 0, copied: 0, since: cx.now },
             fin_at: None,
             eof_read: false,
-            sacks: [(zero, zero); 4],
-            sacks_len: 0,
-            dsack: None,
+            received: None,
             urg_seq: zero,
             urg_byte: 0,
             ts_recent: 0,
@@ -187,7 +188,15 @@ impl Tcb {
 
     /// The SYN or the SYN-ACK is under way.
     fn push_handshake(&mut self, iss: SeqNumber, at: Instant, flags: SentFlags) {
-        self.push_sent(Sent { start: iss, end: iss + 1, at, delivered: 0, segs: 1, flags });
+        self.push_sent(Sent {
+            start: iss,
+            end: iss + 1,
+            at,
+            delivered: 0,
+            stamp: Stamp::NONE,
+            segs: 1,
+            flags,
+        });
     }
 
     /// The SYN, or from SYN_RECEIVED on the SYN-ACK, first or repeated.
@@ -301,9 +310,13 @@ impl Tcb {
     /// The congestion control begins.
     pub(crate) fn start_congestion(&mut self, cx: &mut Ctx) {
         self.sync_ecn();
-        if self.congestion.is_plain() {
-            return;
+        if !self.congestion.is_plain() {
+            self.start_algorithm(cx);
         }
+        self.start_pacing(cx);
+    }
+
+    fn start_algorithm(&mut self, cx: &mut Ctx) {
         let mut random = || u64::from(cx.random());
         let seed = if self.congestion.needs(Needs::RANDOM) { random() << 32 | random() } else { 0 };
         self.congestion.start(&Start { flow: self.flow(cx), ecn: self.uses_ecn(), seed });

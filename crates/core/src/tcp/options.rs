@@ -43,6 +43,9 @@ pub enum TcpOption {
     /// `TCP_CONGESTION`: the name of a congestion control, see [`TcpConfig::congestion`](crate::TcpConfig::congestion). It may
     /// change while the connection lives: window and threshold stay.
     Congestion(String),
+    /// `SO_MAX_PACING_RATE`: bytes per second at the most; what is sent is paced from then on. `u64::MAX` = no limit, the
+    /// default.
+    MaxPacingRate(u64),
     /// `SO_REUSEADDR`.
     ReuseAddr(bool),
     /// `SO_REUSEPORT`.
@@ -235,7 +238,7 @@ impl Options {
         self.on.contains(knob)
     }
 
-    /// Sets what needs nothing but a value. `Congestion` and `QuickAck` act on the connection and are not for here.
+    /// Sets what needs nothing but a value. `Congestion`, `MaxPacingRate` and `QuickAck` act on the connection and are not for here.
     pub(crate) fn set(&mut self, cfg: &TcpConfig, option: &TcpOption) -> Result<(), Error> {
         match *option {
             TcpOption::NoDelay(on) => self.on.set(Knob::NODELAY, on),

@@ -124,7 +124,7 @@ impl Tcb {
         {
             return segment.emit(cx.caps.tx_checksum, frame);
         }
-        if self.can_send_data() && (self.has_unsent() || self.wants_resend()) {
+        if self.can_send_data() && (self.has_unsent() || self.wants_resend()) && !self.pacing_holds(cx) {
             let options = self.segment_options(cx);
             let header = HEADER_LEN + options.emitted_len();
             let mss = self.payload_mss(header);
@@ -145,6 +145,7 @@ impl Tcb {
     /// Nothing more can leave now: out of the output queue.
     pub(crate) fn end_turn(&mut self, cx: &mut Ctx) {
         self.is.remove(Is::QUEUED);
+        self.end_paced_burst();
         self.end_burst(cx);
         self.arm_probe_if_stuck(cx);
         self.note_wait(cx);
@@ -175,7 +176,7 @@ impl Tcb {
             }
         }
         if resend == Resend::Lost
-            && let Some(piece) = self.next_lost(mss)
+            && let Some(piece) = self.next_lost(cx, mss)
         {
             return Some(piece);
         }
@@ -185,7 +186,7 @@ impl Tcb {
             let board = self.board();
             board.frto = false;
             board.resend = Resend::Lost;
-            return self.next_lost(mss);
+            return self.next_lost(cx, mss);
         }
         piece
     }
@@ -217,10 +218,9 @@ impl Tcb {
         }
         let tail = more || probe || self.may_send_small();
         let burst = match cx.cfg.tcp.segmentation_model {
-            Some(min) if window >= mss && !probe => {
-                self.modelled_burst(cx.now, min, mss, data, (window, room), tail)?
-            }
-            _ => u32::MAX,
+            Some(_) if window >= mss && !probe => self.modelled_burst(cx, mss, data, (window, room), tail)?,
+            Some(_) => u32::MAX,
+            None => self.paced_burst(cx, mss),
         };
         let limit = data.min(window).min(room).min(self.gso_payload(cx, header, frame, mss)).min(burst);
         let mut len = if limit < mss { limit } else { limit - limit % mss };
@@ -318,6 +318,7 @@ impl Tcb {
             let segs = if len > mss { len.div_ceil(mss) as u16 } else { 1 };
             self.note_sent(cx, seq, end, segs, marks);
         }
+        self.pace(cx, mss, (len, retransmission));
         if probe {
             self.probe_sent(cx, retransmission);
         }
@@ -373,7 +374,9 @@ impl Tcb {
             let flow = (!self.congestion.is_plain()).then(|| self.flow(cx));
             self.congestion.on_tx_start(cx.now, cx.now - self.last_sent, flow.as_ref());
         }
-        self.push_sent(Sent { start, end, at: cx.now, delivered: self.stats.delivered, segs, flags });
+        let stamp = self.stamp(cx.now);
+        flags |= self.stamp_flag();
+        self.push_sent(Sent { start, end, at: cx.now, delivered: self.stats.delivered, stamp, segs, flags });
         self.snd_nxt = end;
         self.last_sent = cx.now;
         self.is.insert(Is::SENT_NEW);
@@ -425,7 +428,7 @@ impl Tcb {
         if self.is(Is::TIMESTAMPS) {
             options.timestamps = Some((self.ts_now(cx.now), self.ts_recent));
         }
-        if self.dsack.is_some() || self.sacks_len > 0 {
+        if self.received.is_some() {
             options.sack = self.sack_blocks();
         }
         options
@@ -433,10 +436,10 @@ impl Tcb {
 
     fn sack_blocks(&self) -> SackBlocks {
         let mut blocks = SackBlocks::new();
-        if let Some((start, end)) = self.dsack {
+        if let Some((start, end)) = self.dsack() {
             blocks.push(start, end);
         }
-        for (start, end) in self.sacks.iter().take(usize::from(self.sacks_len)) {
+        for (start, end) in self.sack_ranges() {
             blocks.push(*start, *end);
         }
         if self.is(Is::TIMESTAMPS) {
@@ -503,7 +506,7 @@ impl Tcb {
         if self.state() == State::Closed {
             return;
         }
-        if self.dsack.is_some() {
+        if self.dsack().is_some() {
             cx.counters.dsacks_sent += 1;
         }
         while let Some(segment) = self.next_owed_ack(cx) {
@@ -521,7 +524,7 @@ impl Tcb {
         self.delack.quick = self.delack.quick.saturating_sub(u8::from(self.is(Is::ACK_SCHEDULED)));
         self.is.remove(Is::ACK_NOW | Is::ACK_SCHEDULED | Is::ACK_PUSHED | Is::ACK_PUSHED_TWICE);
         self.timers.clear(Timer::DelayedAck);
-        self.dsack = None;
+        self.dsack_sent();
     }
 
     /// Whether `output` would have something to send, as far as can be told cheaply.

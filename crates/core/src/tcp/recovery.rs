@@ -2,7 +2,7 @@
 //! was needless (RFC 3522, RFC 3708, RFC 5682), and the window meanwhile (RFC 6937, RFC 9937).
 
 use super::ack::{Ack, Told};
-use super::congestion::{CwndEvent, Flow, Needs};
+use super::congestion::{CwndEvent, Needs};
 use super::rack::PERSIST;
 use super::scoreboard::{CaState, Resend, SentFlags};
 use super::tcb::{Is, Tcb};
@@ -16,23 +16,6 @@ use core::time::Duration;
 const RENEGING_PATIENCE: Duration = Duration::from_millis(10);
 
 impl Tcb {
-    /// The connection as the congestion control sees it.
-    pub(crate) fn flow(&self, cx: &Ctx) -> Flow {
-        Flow {
-            now: cx.now,
-            mss: self.effective_mss(),
-            una: self.snd_una,
-            nxt: self.snd_nxt,
-            in_flight: self.in_flight(),
-            delivered: self.stats.delivered,
-            delivered_ce: self.delivered_ce(),
-            lost: self.loss.as_deref().map_or(0, |board| board.lost),
-            srtt: self.rtt.srtt(),
-            min_rtt: self.rtt.min_rtt(),
-            state: self.ca_state,
-        }
-    }
-
     pub(crate) fn set_ca_state(&mut self, cx: &Ctx, state: CaState) {
         let flow = (!self.congestion.is_plain()).then(|| self.flow(cx));
         self.congestion.on_state(state, flow.as_ref());
@@ -343,6 +326,7 @@ impl Tcb {
         if reneged {
             cx.counters.sack_reneging += 1;
             board.sacked_out = 0;
+            board.reneged = true;
         } else if !sack {
             board.sacked_out = 0;
         }
@@ -456,6 +440,7 @@ impl Tcb {
             return true;
         }
         self.set_ca_state(cx, CaState::Open);
+        self.board().reneged = false;
         false
     }
 
@@ -479,6 +464,7 @@ impl Tcb {
         self.retransmits = 0;
         if !self.prevents_reopening() && (by_frto || self.is(Is::SACK)) {
             self.set_ca_state(cx, CaState::Open);
+            self.board().reneged = false;
         }
         true
     }

@@ -20,7 +20,7 @@ impl Tcb {
     }
 
     /// The next lost segment, as far as the windows let it out.
-    pub(super) fn next_lost(&mut self, mss: u32) -> Option<Piece> {
+    pub(super) fn next_lost(&mut self, cx: &Ctx, mss: u32) -> Option<Piece> {
         if !self.wants_resend() || self.handshake_unacked() || self.quota() == 0 {
             return None;
         }
@@ -35,18 +35,18 @@ impl Tcb {
             index += 1;
         }
         if self.knobs.has(Knob::SEGMENTATION_MODEL) {
-            self.model_resent_packet(index, mss);
+            self.model_resent_packet(cx, index, mss);
         }
         self.repeat(index, mss)
     }
 
     /// Linux would send what is lost of one packet as one, as far as the window takes it.
-    fn model_resent_packet(&mut self, index: usize, mss: u32) {
+    fn model_resent_packet(&mut self, cx: &Ctx, index: usize, mss: u32) {
         let Some(first) = self.rtx.get(index).copied() else { return };
         if self.board().resend_pushes.is_some_and(|end| !first.end.after(end)) {
             return;
         }
-        let most = self.quota().min(self.modelled_packet(mss)) as usize;
+        let most = self.quota().min(self.packet_segments(cx, mss)) as usize;
         let mut last = index;
         while let Some(sent) = self.rtx.get(last)
             && !sent.is(SentFlags::BURST_END)
@@ -133,12 +133,13 @@ impl Tcb {
     pub(super) fn note_retransmitted(&mut self, cx: &mut Ctx, piece: Piece) {
         let Piece { seq, len, fin, probe, .. } = piece;
         let index = self.rtx_index(seq);
-        let delivered = self.stats.delivered;
+        let (delivered, stamp, limited) = (self.stats.delivered, self.stamp(cx.now), self.stamp_flag());
         let Some(sent) = self.rtx.get_mut(index) else { return };
         let (old, segs) = (sent.flags, u32::from(sent.segs));
         sent.at = cx.now;
-        sent.delivered = delivered;
-        sent.flags |= SentFlags::RETRANSMITTED;
+        (sent.delivered, sent.stamp) = (delivered, stamp);
+        sent.flags -= SentFlags::APP_LIMITED;
+        sent.flags |= SentFlags::RETRANSMITTED | limited;
         if !probe {
             sent.flags |= SentFlags::RESENT;
         }

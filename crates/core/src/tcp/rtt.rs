@@ -194,6 +194,12 @@ impl RttEstimator {
         self.srtt8 / 8
     }
 
+    /// Eight times the smoothed round trip, in microseconds; 0 before the first sample.
+    #[inline]
+    pub(crate) fn srtt8(&self) -> u32 {
+        self.srtt8
+    }
+
     /// Feeds the state, relative to `now` and to the offset `una`, to `state`.
     pub(crate) fn fingerprint<H: Hasher + ?Sized>(&self, now: Instant, una: u64, mut state: &mut H) {
         let RttEstimator {

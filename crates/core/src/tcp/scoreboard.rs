@@ -5,6 +5,7 @@
 //! cut where the peer's SACK or a retransmission needs that. [`Board`] is made when a connection first meets loss,
 //! reordering or a probe; one that never does pays a pointer.
 
+use super::delivery::Stamp;
 use super::tcb::Tcb;
 use crate::ctx::Ctx;
 use crate::time::Instant;
@@ -21,7 +22,7 @@ pub(crate) const REORDERING: u32 = 3;
 bitflags::bitflags! {
     /// What became of one transmitted piece.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    pub(crate) struct SentFlags: u8 {
+    pub(crate) struct SentFlags: u16 {
         /// Sent more than once: gives no RTT sample (Karn).
         const RETRANSMITTED = 1;
         /// Ends a write: carries PSH each time it is sent.
@@ -36,6 +37,8 @@ bitflags::bitflags! {
         const RESENT = 32;
         /// Ends a record: nothing is joined to it.
         const RECORD = 64;
+        /// It left while the application was what limited the sender.
+        const APP_LIMITED = 128;
     }
 }
 
@@ -49,6 +52,8 @@ pub(crate) struct Sent {
     pub(crate) at: Instant,
     /// Segments that had been delivered then.
     pub(crate) delivered: u32,
+    /// What it measures when it is delivered.
+    pub(crate) stamp: Stamp,
     /// Segments on the wire.
     pub(crate) segs: u16,
     pub(crate) flags: SentFlags,
@@ -174,6 +179,8 @@ pub(crate) struct Board {
     pub(crate) tlp_retrans: bool,
     /// Whether this timeout was spurious is being found out (RFC 5682).
     pub(crate) frto: bool,
+    /// The peer threw away what it had reported: until that is repaired nothing is learned about rates.
+    pub(crate) reneged: bool,
 }
 
 impl Board {
@@ -212,6 +219,7 @@ impl Board {
             tlp_end: None,
             tlp_retrans: false,
             frto: false,
+            reneged: false,
         }
     }
 
@@ -243,6 +251,7 @@ impl Board {
             tlp_end,
             tlp_retrans,
             frto,
+            reneged,
         } = self;
         let ahead = |seq: SeqNumber| (seq - una).max(0);
         (sacked_out, lost_out, retrans_out, resend, probe, reordering).hash(h);
@@ -257,7 +266,7 @@ impl Board {
         delivered.wrapping_sub(*last_delivered).min(1 << 16).hash(h);
         (*reord_seen > 0, undo_retrans, prior_ssthresh, prior_cwnd, prr_delivered, prr_out).hash(h);
         (undo_marker.map(|seq| una - seq), resend_pushes.map(ahead)).hash(h);
-        (tlp_end.map(ahead), tlp_retrans, frto).hash(h);
+        (tlp_end.map(ahead), tlp_retrans, frto, reneged).hash(h);
     }
 
     /// Takes `sent` out of the counts that it is in.

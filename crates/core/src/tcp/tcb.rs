@@ -1,6 +1,8 @@
 //! The record of one connection (RFC 9293 3.3.1's TCB; Linux `struct tcp_sock`).
 
 use super::congestion::Congestion;
+use super::data_queue::Received;
+use super::delivery::Delivery;
 use super::ecn::{Ecn, EcnCounts};
 use super::fast_open::FastOpen;
 use super::history::History;
@@ -8,6 +10,7 @@ use super::info::Chrono;
 use super::listen::Listen;
 use super::marks::Marks;
 use super::options::{Knob, Options as SocketKnobs};
+use super::pacing::Pacer;
 use super::rtt::RttEstimator;
 use super::scoreboard::{Board, CaState, Sent};
 use super::set_state::Current;
@@ -221,6 +224,10 @@ pub(crate) struct Tcb {
     /// When the window last was the limit, or was adjusted to its use; milliseconds.
     pub(crate) cwnd_used_at: u32,
     pub(crate) congestion: Congestion,
+    /// How fast the path delivers.
+    pub(crate) delivery: Delivery,
+    /// Of a connection that is paced.
+    pub(crate) pacer: Option<Box<Pacer>>,
     pub(crate) rtt: RttEstimator,
     /// End of what was sent when recovery began.
     pub(crate) recover: SeqNumber,
@@ -243,11 +250,8 @@ pub(crate) struct Tcb {
     pub(crate) fin_at: Option<SeqNumber>,
     /// A read has met the end of file: the peer's FIN does not wait in the queue any more.
     pub(crate) eof_read: bool,
-    /// Most recent out-of-order ranges first (RFC 2018 4).
-    pub(crate) sacks: [(SeqNumber, SeqNumber); 4],
-    pub(crate) sacks_len: u8,
-    /// A duplicate to report once (RFC 2883).
-    pub(crate) dsack: Option<(SeqNumber, SeqNumber)>,
+    /// What is out of order or came twice.
+    pub(crate) received: Option<Box<Received>>,
     pub(crate) urg_seq: SeqNumber,
     pub(crate) urg_byte: u8,
 

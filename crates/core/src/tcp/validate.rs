@@ -163,7 +163,7 @@ impl Tcb {
 
     /// A peer that took our highest SACK edge for what we expect next (Linux, RFC 5961 3.2 as extended).
     fn rst_matches_sack(&self, seg: &Seg<'_>) -> bool {
-        let edges = self.sacks.iter().take(usize::from(self.sacks_len)).map(|block| block.1);
+        let edges = self.sack_ranges().iter().map(|range| range.1);
         edges.reduce(|a, b| a.max(b)).is_some_and(|highest| seg.seq == highest)
     }
 
@@ -211,9 +211,7 @@ impl Tcb {
         }
         if !seg.is_empty() && seg.seq.before(self.rcv_nxt) {
             self.enter_quick_ack(u8::MAX);
-            if self.is(Is::SACK) && cx.cfg.tcp.sack {
-                self.dsack = Some((seg.seq, seg.end_seq.min(self.rcv_nxt)));
-            }
+            self.set_dsack(cx, seg.seq, seg.end_seq.min(self.rcv_nxt));
         }
         self.send_ack(cx);
     }

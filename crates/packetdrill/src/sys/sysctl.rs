@@ -143,6 +143,8 @@ impl Settings {
             "tcp_ecn_fallback" => tcp.ecn_fallback = given.switch()?,
             "tcp_early_retrans" => tcp.tail_loss_probes = matches!(given.number::<u8>()?, 3 | 4),
             "tcp_frto" => tcp.frto = given.number::<u8>()? != 0,
+            "tcp_pacing_ss_ratio" => tcp.pacing_ss_ratio = given.number()?,
+            "tcp_pacing_ca_ratio" => tcp.pacing_ca_ratio = given.number()?,
             "tcp_slow_start_after_idle" => tcp.slow_start_after_idle = given.switch()?,
             "tcp_min_tso_segs" => tcp.segmentation_model = Some(given.number()?),
             "tcp_invalid_ratelimit" => tcp.invalid_ratelimit = Duration::from_millis(given.number()?),

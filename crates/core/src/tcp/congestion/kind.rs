@@ -149,6 +149,26 @@ impl Congestion {
         }
     }
 
+    /// The rate that the algorithm wants, in bytes per second.
+    pub(crate) fn pacing_rate(&self) -> Option<u64> {
+        self.boxed()?.pacing_rate()
+    }
+
+    pub(crate) fn min_packet(&self, pacing_rate: u64) -> Option<u32> {
+        self.boxed()?.min_packet(pacing_rate)
+    }
+
+    pub(crate) fn limits_itself(&self) -> bool {
+        self.boxed().is_some_and(CongestionControl::limits_itself)
+    }
+
+    fn boxed(&self) -> Option<&dyn CongestionControl> {
+        match &self.kind {
+            Kind::Boxed(_, inner) => Some(inner.as_ref()),
+            Kind::Reno | Kind::Cubic(_) => None,
+        }
+    }
+
     /// Congestion: the threshold falls.
     pub(crate) fn congest(&mut self, flow: &Flow) {
         let ssthresh = self.each(|inner, window| inner.ssthresh(window, flow));

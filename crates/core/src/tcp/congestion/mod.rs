@@ -48,6 +48,8 @@ bitflags::bitflags! {
         const ECN = 2;
         /// [`Start::seed`] is to be drawn from the stack's random numbers.
         const RANDOM = 4;
+        /// What it lets out leaves paced, at [`CongestionControl::pacing_rate`] (Linux `SK_PACING_NEEDED`).
+        const PACING = 8;
     }
 }
 
@@ -69,6 +71,8 @@ pub struct Flow {
     pub delivered: u32,
     /// Of those, acknowledged with a congestion mark, modulo 2^32.
     pub delivered_ce: u32,
+    /// When something was delivered last, or the present flight began; to the microsecond.
+    pub delivered_at: Instant,
     /// Segments ever found lost, modulo 2^32; retransmissions that were lost too count again.
     pub lost: u32,
     /// Smoothed round-trip time; `None` before the first sample.
@@ -77,6 +81,30 @@ pub struct Flow {
     pub min_rtt: Option<Duration>,
     /// Where loss recovery stands.
     pub state: CaState,
+    /// What is in flight is limited by what the application writes.
+    pub is_app_limited: bool,
+    /// When the next packet may leave; `now` if pacing does not hold it back.
+    pub next_send: Instant,
+    /// Bytes per second that the application allows at the most (`SO_MAX_PACING_RATE`); `u64::MAX` if any.
+    pub max_pacing_rate: u64,
+}
+
+/// The rate at which segments were delivered (draft-cheng-iccrg-delivery-rate-estimation), measured over about the round
+/// trip of the segment that was delivered last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RateSample {
+    /// Segments delivered in `interval`.
+    pub delivered: u32,
+    /// The longer of the two below; never shorter than the smallest round trip.
+    pub interval: Duration,
+    /// In what time they had been sent.
+    pub send_interval: Duration,
+    /// In what time their acknowledgements came.
+    pub ack_interval: Duration,
+    /// The sender had nothing more to send meanwhile: the path may take more than this.
+    pub is_app_limited: bool,
+    /// The segment delivered last was a retransmission.
+    pub is_retransmission: bool,
 }
 
 /// What an acknowledgement told.
@@ -101,6 +129,10 @@ pub struct AckSample {
     /// Of `flow.delivered`, as many had been delivered when the segment was sent that this acknowledgement delivered last
     /// (of those, the one sent last): a round trip of the connection lies between. `None` if it delivered none.
     pub prior_delivered: Option<u32>,
+    /// The rate at which it and those before it delivered; `None` if that cannot be told.
+    pub rate: Option<RateSample>,
+    /// The acknowledgement may have been delayed: `rtt` can be longer than the path's.
+    pub may_be_delayed: bool,
 }
 
 /// What happens to a window beside acknowledgements (Linux `enum tcp_ca_event`).
@@ -208,6 +240,24 @@ pub trait CongestionControl: fmt::Debug + Send {
     fn report(&self, flow: &Flow) -> Option<Report> {
         let _ = flow;
         None
+    }
+
+    /// Bytes per second to pace at; `None` leaves it to the connection, from window and round trip.
+    fn pacing_rate(&self) -> Option<u64> {
+        None
+    }
+
+    /// The smallest packet, in segments, that is worth pacing by itself, at `pacing_rate` bytes per second (Linux
+    /// `min_tso_segs`); `None` for the usual: 2.
+    fn min_packet(&self, pacing_rate: u64) -> Option<u32> {
+        let _ = pacing_rate;
+        None
+    }
+
+    /// It keeps less in flight than the path takes, on purpose: until what is in flight now is delivered, rates are marked
+    /// as limited by the application. Asked after each `on_ack`.
+    fn limits_itself(&self) -> bool {
+        false
     }
 
     /// A copy with the same state.

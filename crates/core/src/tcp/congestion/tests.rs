@@ -29,10 +29,14 @@ impl<C: CongestionControl> Path<C> {
             in_flight: self.window.cwnd,
             delivered: 0,
             delivered_ce: 0,
+            delivered_at: self.now,
             lost: 0,
             srtt: Some(self.rtt),
             min_rtt: Some(self.rtt),
             state: CaState::Open,
+            is_app_limited: false,
+            next_send: self.now,
+            max_pacing_rate: u64::MAX,
         }
     }
 
@@ -46,6 +50,8 @@ impl<C: CongestionControl> Path<C> {
             is_cwnd_limited: true,
             may_grow: true,
             prior_delivered: Some(0),
+            rate: None,
+            may_be_delayed: false,
         }
     }
 

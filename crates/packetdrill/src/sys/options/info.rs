@@ -106,7 +106,7 @@ fn first_bytes(out: &mut Layout, info: &TcpInfo) {
         options |= HAS_WSCALE;
     }
     out.put(0, &[state_number(info.state), info.recovery_state, info.retransmits, info.probes]);
-    out.put(4, &[info.backoff, options, theirs & 0xf | ours << 4]);
+    out.put(4, &[info.backoff, options, theirs & 0xf | ours << 4, info.delivery_rate_app_limited.into()]);
 }
 
 fn in_flight(out: &mut Layout, info: &TcpInfo) {
@@ -139,9 +139,8 @@ fn timing(out: &mut Layout, info: &TcpInfo) {
 }
 
 fn totals(out: &mut Layout, info: &TcpInfo) {
-    // No pacing: without limit.
-    out.long(104, u64::MAX);
-    out.long(112, u64::MAX);
+    out.long(104, info.pacing_rate);
+    out.long(112, info.max_pacing_rate);
     out.long(120, info.sequence_acked);
     // A FIN counts.
     out.long(128, info.bytes_received + u64::from(info.fin_received));
@@ -150,6 +149,7 @@ fn totals(out: &mut Layout, info: &TcpInfo) {
     out.word(144, info.unsent);
     out.word(152, info.data_segs_in);
     out.word(156, info.data_segs_out);
+    out.long(160, info.delivery_rate);
     out.long(168, micros(info.busy).into());
     out.long(176, micros(info.limited_by_peer).into());
     out.long(184, micros(info.limited_by_buffer).into());

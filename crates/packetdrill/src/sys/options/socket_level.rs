@@ -60,6 +60,14 @@ impl Machine {
             }
             libc::SO_RCVTIMEO | SO_RCVTIMEO_NEW => return Ok(cut(&timeval(socket.receive_timeout), len)),
             libc::SO_SNDTIMEO | SO_SNDTIMEO_NEW => return Ok(cut(&timeval(socket.send_timeout), len)),
+            libc::SO_MAX_PACING_RATE => {
+                let rate = self.stack.tcp_info(socket.handle).map_or(u64::MAX, |info| info.max_pacing_rate);
+                return Ok(if len < 8 {
+                    int_value(u32::try_from(rate).unwrap_or(u32::MAX).cast_signed(), len)
+                } else {
+                    rate.to_ne_bytes().to_vec()
+                });
+            }
             libc::SO_COOKIE if len < 8 => return Err(libc::EINVAL),
             libc::SO_COOKIE => return Ok(socket.cookie.to_ne_bytes().to_vec()),
             libc::SO_MEMINFO => return Ok(cut(&self.memory_info(fd)?, len)),
@@ -111,6 +119,14 @@ impl Machine {
         let handle = self.files.socket(fd)?.handle;
         let on = number != 0;
         match name {
+            libc::SO_MAX_PACING_RATE => {
+                let rate = match bytes.first_chunk::<8>() {
+                    Some(long) => u64::from_ne_bytes(*long),
+                    None if number == -1 => u64::MAX,
+                    None => number.cast_unsigned().into(),
+                };
+                self.set_core(handle, TcpOption::MaxPacingRate(rate))
+            }
             libc::SO_REUSEADDR => self.set_core(handle, TcpOption::ReuseAddr(on)),
             libc::SO_REUSEPORT => self.set_core(handle, TcpOption::ReusePort(on)),
             libc::SO_KEEPALIVE => self.set_core(handle, TcpOption::KeepAlive(on)),
