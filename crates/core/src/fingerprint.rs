@@ -231,8 +231,13 @@ impl Tcb {
         if let Some(board) = loss {
             board.fingerprint((*snd_una, stats.delivered), now, h);
         }
-        let origin =
-            Origin { now, una: *snd_una, delivered: stats.delivered, delivered_ce: self.delivered_ce() };
+        let origin = Origin {
+            now,
+            una: *snd_una,
+            delivered: stats.delivered,
+            delivered_ce: self.delivered_ce(),
+            lost: loss.as_deref().map_or(0, |board| board.lost),
+        };
         congestion.fingerprint(&origin, h);
         if !congestion.is_plain() {
             // Others measure the rate of delivery for the telling only.

@@ -287,7 +287,7 @@ const MIB: u64 = 1 << 20;
 #[test]
 fn ten_mebibytes_each_way_over_a_clean_link() {
     for (caps, split) in [(Capabilities::plain(1500), true), (gso_caps(), true), (gso_caps(), false)] {
-        for congestion in ["cubic", "reno"] {
+        for congestion in ["cubic", "reno", "bbr"] {
             let mut config = Config::default();
             config.tcp.congestion = congestion.into();
             let mut net = Net::new(&config, caps, Link { split, ..Link::CLEAN }, 1);
@@ -328,7 +328,7 @@ fn slow_start_doubles_the_window_each_round_trip_though_acks_come_in_batches() {
 fn ten_mebibytes_each_way_over_a_bad_link() {
     let link = Link { loss: 20, duplicate: 10, reorder: 10, corrupt: 2, ..Link::CLEAN };
     for (n, caps) in [Capabilities::plain(1500), gso_caps()].into_iter().enumerate() {
-        for congestion in ["cubic", "reno"] {
+        for congestion in ["cubic", "reno", "bbr"] {
             let mut config = Config::default();
             config.tcp.congestion = congestion.into();
             let mut net = Net::new(&config, caps, link, 7 + n as u64);
@@ -450,7 +450,7 @@ proptest! {
         a in 0..300_000u64,
         b in 0..300_000u64,
         chunk in prop_oneof![1..100u64, 100..20_000u64, 50_000..200_000u64],
-        options in 0..16u8,
+        options in 0..24u8,
         gso in any::<bool>(),
         seed in any::<u64>(),
     ) {
@@ -458,7 +458,7 @@ proptest! {
         config.tcp.timestamps = options & 1 != 0;
         config.tcp.sack = options & 2 != 0;
         config.tcp.window_scaling = options & 4 != 0;
-        config.tcp.congestion = if options & 8 != 0 { "reno" } else { "cubic" }.into();
+        config.tcp.congestion = ["cubic", "reno", "bbr"][usize::from(options / 8)].into();
         let caps = if gso { gso_caps() } else { Capabilities::plain(1500) };
         let mut net = Net::new(&config, caps, link, seed);
         net.chunk = chunk;

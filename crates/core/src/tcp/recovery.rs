@@ -414,7 +414,8 @@ impl Tcb {
             if ssthresh > self.congestion.window.ssthresh {
                 self.withdraw_cwr();
             }
-            self.congestion.undo(cwnd, ssthresh);
+            let flow = self.flow(cx);
+            self.congestion.undo(cwnd, ssthresh, &flow);
         }
     }
 

@@ -114,7 +114,7 @@ impl CongestionControl for Dctcp {
         }
     }
 
-    fn undo_cwnd(&mut self, window: &Window, prior_cwnd: u32) -> u32 {
+    fn undo_cwnd(&mut self, window: &Window, prior_cwnd: u32, _flow: &Flow) -> u32 {
         window.cwnd.max(if self.active { self.loss_cwnd } else { prior_cwnd })
     }
 

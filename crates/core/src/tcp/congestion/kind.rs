@@ -1,8 +1,8 @@
 //! The algorithm of a connection: a built-in one in place, any other in a box.
 
 use super::{
-    AckSample, Algorithm, CaState, CongestionControl, Cubic, CwndEvent, Dctcp, Flow, Needs, Origin, Reno,
-    Report, Start, Window,
+    AckSample, Algorithm, Bbr, CaState, CongestionControl, Cubic, CwndEvent, Dctcp, Flow, Needs, Origin,
+    Reno, Report, Start, Window,
 };
 use crate::config::TcpConfig;
 use crate::time::Instant;
@@ -41,7 +41,7 @@ pub(crate) struct Brief {
 }
 
 /// The built-in algorithms, by name.
-const BUILT_IN: [&str; 3] = ["reno", "cubic", "dctcp"];
+const BUILT_IN: [&str; 4] = ["reno", "cubic", "bbr", "dctcp"];
 
 impl Congestion {
     fn of(kind: Kind) -> Self {
@@ -68,6 +68,7 @@ impl Congestion {
         match name {
             "cubic" => Some(Self::of(Kind::Cubic(Cubic::new()))),
             "reno" => Some(Self::of(Kind::Reno)),
+            "bbr" => Some(Self::of(Kind::Boxed("bbr", Box::new(Bbr::new())))),
             "dctcp" => Some(Self::of(Kind::Boxed("dctcp", Box::new(Dctcp::new())))),
             _ => None,
         }
@@ -190,8 +191,8 @@ impl Congestion {
     }
 
     /// The last reduction is taken back, as far as the algorithm wants; the threshold at least to `ssthresh`.
-    pub(crate) fn undo(&mut self, cwnd: u32, ssthresh: u32) {
-        let cwnd = self.each(|inner, window| inner.undo_cwnd(window, cwnd));
+    pub(crate) fn undo(&mut self, cwnd: u32, ssthresh: u32, flow: &Flow) {
+        let cwnd = self.each(|inner, window| inner.undo_cwnd(window, cwnd, flow));
         self.window.set_cwnd(cwnd);
         self.window.ssthresh = self.window.ssthresh.max(ssthresh);
     }

@@ -13,13 +13,16 @@
 //! ([`TcpOption::Congestion`](crate::TcpOption::Congestion)). To bring your own, implement [`CongestionControl`] and put an
 //! [`Algorithm`] into [`TcpConfig::congestion_controls`](crate::TcpConfig::congestion_controls).
 
+mod bbr;
 mod cubic;
 mod dctcp;
 mod kind;
+mod minmax;
 mod reno;
 mod window;
 
 pub use super::scoreboard::CaState;
+pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use dctcp::Dctcp;
 pub(crate) use kind::{Brief, Congestion};
@@ -175,12 +178,25 @@ pub struct Origin {
     pub delivered: u32,
     /// [`Flow::delivered_ce`].
     pub delivered_ce: u32,
+    /// [`Flow::lost`].
+    pub lost: u32,
 }
 
 /// What an algorithm says of itself (Linux `union tcp_cc_info`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Report {
+    /// BBR's (`struct tcp_bbr_info`).
+    Bbr {
+        /// The rate that is believed in, in bytes per second.
+        bandwidth: u64,
+        /// The smallest round trip, in microseconds; `u32::MAX` before the first.
+        min_rtt: u32,
+        /// Pacing rate and window, in 1/256 of the rate and of the product of rate and round trip.
+        pacing_gain: u32,
+        /// See `pacing_gain`.
+        cwnd_gain: u32,
+    },
     /// DCTCP's (`struct tcp_dctcp_info`).
     Dctcp {
         /// The connection has ECN; otherwise it is Reno.
@@ -232,7 +248,8 @@ pub trait CongestionControl: fmt::Debug + Send {
 
     /// The last reduction was needless: the window from now on, in segments; `prior_cwnd` is the one before it (Linux
     /// `undo_cwnd`). The connection restores the threshold.
-    fn undo_cwnd(&mut self, window: &Window, prior_cwnd: u32) -> u32 {
+    fn undo_cwnd(&mut self, window: &Window, prior_cwnd: u32, flow: &Flow) -> u32 {
+        let _ = flow;
         window.cwnd.max(prior_cwnd)
     }
 

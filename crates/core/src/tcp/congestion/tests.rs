@@ -122,9 +122,9 @@ fn own(name: &'static str) -> Algorithm {
 #[test]
 fn algorithms_are_chosen_by_name_and_ones_own_come_first() {
     let mut cfg = TcpConfig::default();
-    assert_eq!(cfg.available_congestion_controls(), ["reno", "cubic", "dctcp"]);
+    assert_eq!(cfg.available_congestion_controls(), ["reno", "cubic", "bbr", "dctcp"]);
     cfg.congestion_controls = [own("mine"), own("reno")].to_vec();
-    assert_eq!(cfg.available_congestion_controls(), ["cubic", "dctcp", "mine", "reno"]);
+    assert_eq!(cfg.available_congestion_controls(), ["cubic", "bbr", "dctcp", "mine", "reno"]);
     for name in cfg.available_congestion_controls() {
         let cc = Congestion::by_name(&cfg, name).unwrap();
         assert_eq!(cc.is_plain(), name == "cubic");
@@ -208,10 +208,11 @@ fn an_undo_restores_window_and_threshold_unless_they_are_larger() {
     for mut cc in congestions() {
         cc.window.set_cwnd(160);
         congest(&mut cc);
+        let flow = Path::new(Reno, ms(50)).flow();
         cc.window.set_cwnd(cc.ssthresh());
-        cc.undo(160, u32::MAX);
+        cc.undo(160, u32::MAX, &flow);
         assert_eq!((cc.cwnd(), cc.ssthresh()), (160, u32::MAX));
-        cc.undo(20, 30);
+        cc.undo(20, 30, &flow);
         assert_eq!((cc.cwnd(), cc.ssthresh()), (160, u32::MAX));
     }
 }
@@ -258,7 +259,8 @@ fn hostile_sizes_neither_overflow_nor_stop_the_window() {
             assert_eq!(path.window.cwnd, 1);
             path.ack(u32::MAX);
             path.window.restart(Duration::MAX, Duration::ZERO, 10);
-            path.window.set_cwnd(path.cc.undo_cwnd(&path.window, u32::MAX));
+            let flow = path.flow();
+            path.window.set_cwnd(path.cc.undo_cwnd(&path.window, u32::MAX, &flow));
             assert_eq!(path.window.cwnd, MAX_CWND);
             let flow = path.flow();
             path.cc.on_event(&mut path.window, CwndEvent::TxStart { idle: Duration::MAX }, &flow);
@@ -268,7 +270,7 @@ fn hostile_sizes_neither_overflow_nor_stop_the_window() {
 
 fn fingerprint(cc: &Congestion, now: Instant) -> u64 {
     let mut state = SipHasher13::new();
-    cc.fingerprint(&Origin { now, una: SeqNumber(0), delivered: 0, delivered_ce: 0 }, &mut state);
+    cc.fingerprint(&Origin { now, una: SeqNumber(0), delivered: 0, delivered_ce: 0, lost: 0 }, &mut state);
     state.finish()
 }
 

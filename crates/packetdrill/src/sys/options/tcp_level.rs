@@ -222,6 +222,11 @@ fn congestion_report_bytes(report: Option<CongestionReport>) -> Vec<u8> {
             let flags = [u16::from(active), 0].into_iter().flat_map(u16::to_ne_bytes);
             flags.chain([alpha, marked, delivered].into_iter().flat_map(u32::to_ne_bytes)).collect()
         }
+        Some(CongestionReport::Bbr { bandwidth, min_rtt, pacing_gain, cwnd_gain }) => {
+            let rate = [bandwidth as u32, (bandwidth >> 32) as u32];
+            let words = rate.into_iter().chain([min_rtt, pacing_gain, cwnd_gain]);
+            words.flat_map(u32::to_ne_bytes).collect()
+        }
         _ => Vec::new(),
     }
 }

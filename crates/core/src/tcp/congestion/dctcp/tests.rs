@@ -98,7 +98,8 @@ fn a_loss_halves_whatever_the_mean() {
     }
     sender.path.lose(CaState::Recovery);
     assert_eq!(sender.path.window.ssthresh, 50);
-    assert_eq!(sender.path.cc.undo_cwnd(&sender.path.window, 0), 100);
+    let flow = sender.path.flow();
+    assert_eq!(sender.path.cc.undo_cwnd(&sender.path.window, 0, &flow), 100);
     sender.path.window.set_cwnd(80);
     let flow = sender.flow();
     sender.path.cc.on_event(&mut sender.path.window, CwndEvent::Loss, &flow);
