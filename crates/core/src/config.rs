@@ -162,6 +162,18 @@ pub struct TcpConfig {
     /// [`TcpOption::FastOpen`](crate::TcpOption::FastOpen). Text that is sent twice is then delivered twice in rare cases.
     /// Default false.
     pub fast_open_server: bool,
+    /// Connections may be opened with text on the SYN (bit 0x1), those of
+    /// [`Stack::tcp_connect_with`](crate::Stack::tcp_connect_with) and [`TcpOption::FastOpenConnect`](crate::TcpOption). The
+    /// server may see the text twice in rare cases: for requests that may be repeated. Default true.
+    pub fast_open_client: bool,
+    /// They send it without a cookie (bit 0x4): for closed networks only. Default false.
+    pub fast_open_client_without_cookie: bool,
+    /// How long connections are opened in the ordinary way after Fast Open seems to have been swallowed by a middlebox, the
+    /// first time; each further time in a row doubles it, up to 64 times (`tcp_fastopen_blackhole_timeout_sec`, RFC 7413
+    /// 4.1.3.1). Zero: that is not looked for. Default zero.
+    pub fast_open_pause: Duration,
+    /// Servers whose cookie is remembered. Default 1024.
+    pub fast_open_peers: usize,
     /// They take it without a cookie (bit 0x200): for closed networks only. Default false.
     pub fast_open_without_cookie: bool,
     /// Every listener takes it, with its backlog as the limit (bit 0x400). Default false.
@@ -295,6 +307,10 @@ impl Default for TcpConfig {
             somaxconn: 4096,
             syn_cookies: true,
             fast_open_server: false,
+            fast_open_client: true,
+            fast_open_client_without_cookie: false,
+            fast_open_pause: Duration::ZERO,
+            fast_open_peers: 1024,
             fast_open_without_cookie: false,
             fast_open_listeners: false,
             fast_open_keys: None,

@@ -59,6 +59,16 @@ pub struct Counters {
     pub syncookies_failed: u64,
     /// `TCPChallengeACK`: challenge ACKs sent.
     pub challenge_acks: u64,
+    /// `TCPFastOpenActive`: connections of which the SYN-ACK acknowledged the SYN's text.
+    pub fast_open_active: u64,
+    /// `TCPFastOpenActiveFail`: those whose text had to be sent again.
+    pub fast_open_active_failed: u64,
+    /// `TCPFastOpenBlackhole`: times that Fast Open seemed to be swallowed on its way.
+    pub fast_open_black_holes: u64,
+    /// `TCPFastOpenCookieReqd`: SYNs that asked for a cookie.
+    pub fast_open_cookie_requests: u64,
+    /// `TCPFastOpenPassiveAltKey`: SYNs with a cookie of the key before.
+    pub fast_open_backup_keys: u64,
     /// `TCPFastOpenPassive`: connections that a SYN with a good cookie opened.
     pub fast_open_children: u64,
     /// `TCPFastOpenPassiveFail`: SYNs with a cookie that is not ours.

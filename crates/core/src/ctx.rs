@@ -6,6 +6,7 @@ use crate::counters::Counters;
 use crate::event::{ConnectionId, Ready, TransitionEvent};
 use crate::siphash::hash_words;
 use crate::slab::Key;
+use crate::tcp::fast_open::memory::Memory as FastOpenMemory;
 use crate::tcp::fast_open::{Ended, FastOpenKeys};
 use crate::tcp::output::OutSegment;
 use crate::tcp::tcb::{Is, Tcb, Tuple};
@@ -81,6 +82,8 @@ pub(crate) struct Ctx {
     pub(crate) orphans: usize,
     /// Fast Open children of which their listener has to hear; not more than its limit lets be pending.
     pub(crate) fast_open_ended: Vec<Ended>,
+    /// What connections that were opened with Fast Open have learned.
+    pub(crate) fast_open: FastOpenMemory,
     next_id: u32,
 }
 
@@ -110,6 +113,7 @@ impl Ctx {
             rng,
             orphans: 0,
             fast_open_ended: Vec::new(),
+            fast_open: FastOpenMemory::default(),
             next_id: 0,
         }
     }

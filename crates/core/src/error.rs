@@ -65,6 +65,8 @@ pub enum Error {
     NoBufferSpace,
     /// No congestion control has that name (ENOENT).
     NoSuchAlgorithm,
+    /// The stack's configuration has it switched off (EOPNOTSUPP).
+    NotSupported,
 }
 
 impl Error {
@@ -73,6 +75,7 @@ impl Error {
     pub const fn errno_name(self) -> &'static str {
         match self {
             Self::NoSuchAlgorithm => "ENOENT",
+            Self::NotSupported => "EOPNOTSUPP",
             Self::BadHandle => "EBADF",
             Self::WouldBlock => "EAGAIN",
             Self::Prohibited => "EACCES",
@@ -110,6 +113,7 @@ impl Error {
             Self::Protocol => 71,
             Self::MessageTooLong => 90,
             Self::ProtocolUnreachable => 92,
+            Self::NotSupported => 95,
             Self::AddressFamily => 97,
             Self::AddrInUse => 98,
             Self::AddrNotAvailable => 99,
@@ -156,6 +160,7 @@ impl fmt::Display for Error {
             Self::MessageTooLong => "message too long",
             Self::NoBufferSpace => "no buffer space: a limit of the stack was met",
             Self::NoSuchAlgorithm => "no congestion control of that name",
+            Self::NotSupported => "switched off in the stack's configuration",
         })
     }
 }

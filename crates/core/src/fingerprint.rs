@@ -48,6 +48,7 @@ impl Stack {
         (turn, since_udp).hash(&mut h);
         udp_news.len().hash(&mut h);
         cx.orphans.hash(&mut h);
+        cx.fast_open.fingerprint(now, &mut h);
         for item in &cx.out {
             item.hash_relative(&mut h);
         }
@@ -291,8 +292,8 @@ impl Tcb {
 
 impl FastOpen {
     fn fingerprint(&self, now: Instant, h: &mut impl Hasher) {
-        let Self { limit, pending, resets, keys, no_cookie, handshake, child: _, syn_data: _ } = self;
-        (limit, pending, keys.map(|keys| (keys.primary, keys.backup)), no_cookie).hash(h);
+        let Self { limit, pending, resets, keys, no_cookie, handshake, child: _, syn_data, client } = self;
+        (limit, pending, keys.map(|keys| (keys.primary, keys.backup)), no_cookie, syn_data, client).hash(h);
         for until in resets {
             (*until - now).hash(h);
         }

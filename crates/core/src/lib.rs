@@ -60,6 +60,7 @@
 
 extern crate alloc;
 
+mod active;
 mod addr;
 mod admin;
 pub(crate) mod buffer;
@@ -98,7 +99,8 @@ pub use socket::{PendingId, PendingRequest, Refusal, Shutdown, TcpHandle};
 pub use stack::{Counts, Stack};
 pub use tcp::congestion::Report as CongestionReport;
 pub use tcp::ending::{Ending, How};
-pub use tcp::fast_open::FastOpenKeys;
+pub use tcp::fast_open::client::FastOpenFailure;
+pub use tcp::fast_open::{FastOpenKeys, FastOpenOptions};
 pub use tcp::info::{SegmentCounts, TcpInfo, TimerKind};
 pub use tcp::marks::SendFlags;
 pub use tcp::options::{SocketOptions, TcpOption};

@@ -8,11 +8,10 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::event::{ConnectionId, Ready, Transition};
 use crate::ip::IcmpUnreach;
-use crate::port::{self, Availability};
 use crate::slab::Key;
 use crate::stack::Stack;
 use crate::tcp::ending::Ending;
-use crate::tcp::fast_open::FastOpenKeys;
+use crate::tcp::fast_open::{FastOpenKeys, FastOpenOptions};
 use crate::tcp::info::TcpInfo;
 use crate::tcp::listen::Listen;
 use crate::tcp::marks::SendFlags;
@@ -83,7 +82,7 @@ impl Stack {
     }
 
     /// Runs `f` on an owned socket, then settles what it left.
-    fn act<R>(
+    pub(crate) fn act<R>(
         &mut self,
         h: TcpHandle,
         f: impl FnOnce(&mut Tcb, &mut Ctx) -> Result<R, Error>,
@@ -214,72 +213,6 @@ impl Stack {
                         || tcb.tuple.local.ip().is_unspecified()
                         || local.ip().is_unspecified())
             })
-    }
-
-    /// Opens a connection (`connect()`): the SYN is queued. It is open when the socket becomes [`Ready::OUT`] without
-    /// [`Ready::ERR`]; otherwise [`Stack::tcp_take_error`] says why not.
-    ///
-    /// # Errors
-    /// [`Error::InProgress`], [`Error::AlreadyConnected`], [`Error::InvalidInput`] (a listener),
-    /// [`Error::Prohibited`] (a broadcast or multicast peer, MUST-46), [`Error::NetworkUnreachable`] (no route),
-    /// [`Error::AddrNotAvailable`] (no port is left, or the four-tuple is taken).
-    pub fn tcp_connect(&mut self, now: Instant, h: TcpHandle, remote: SocketAddr) -> Result<(), Error> {
-        self.set_now(now);
-        let remote = canonical(remote);
-        let tcb = self.tcb(h)?;
-        match tcb.state() {
-            State::SynSent | State::SynReceived => return Err(Error::InProgress),
-            State::Listen => return Err(Error::InvalidInput),
-            State::Closed if !tcb.is(Is::LEFT) => {}
-            _ => return Err(Error::AlreadyConnected),
-        }
-        if remote.port() == 0 || remote.ip().is_unspecified() {
-            return Err(Error::AddrNotAvailable);
-        }
-        if self.ip.is_group(remote.ip()) {
-            return Err(Error::Prohibited);
-        }
-        let bound = tcb.is(Is::BOUND).then_some(tcb.tuple.local_addr());
-        let (source, path_mtu) = self.route(remote.ip())?;
-        let local = bound.map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified()).unwrap_or(source);
-        if local.is_ipv6() != remote.is_ipv6() {
-            return Err(Error::AddressFamily);
-        }
-        let mut tuple = Tuple {
-            local: local.into(),
-            remote: remote.ip().into(),
-            local_port: bound.map_or(0, |addr| addr.port()),
-            remote_port: remote.port(),
-        };
-        let availability = if tuple.local_port == 0 {
-            let (port, availability) =
-                port::choose(&mut self.tables, &self.cx, &tuple).ok_or(Error::AddrNotAvailable)?;
-            tuple.local_port = port;
-            availability
-        } else {
-            port::availability(&self.tables, &self.cx, &tuple)
-        };
-        let inherited = match availability {
-            Availability::Taken => return Err(Error::AddrNotAvailable),
-            Availability::Free => None,
-            Availability::Reusable(found, inheritance) => {
-                self.remove_time_wait(found, Cause::TimeWaitReuse, Initiator::Local);
-                Some(inheritance)
-            }
-        };
-        self.act(h, |tcb, cx| {
-            tcb.tuple = tuple;
-            if let Some(inherited) = inherited {
-                tcb.ts_recent = inherited.ts_recent;
-                tcb.ts_recent_at = cx.now;
-            }
-            let (isn, ts_offset) = cx.first_numbers(&tuple);
-            let iss = inherited.map_or(isn, |inherited| inherited.iss);
-            tcb.connect(cx, path_mtu, (iss, ts_offset));
-            Ok(())
-        })?;
-        self.index_connection(h.0);
-        Ok(())
     }
 
     /// Takes a completed connection from a listener (`accept()`). Linux hands out connections that were reset while
@@ -492,6 +425,7 @@ impl Stack {
         let mut fresh = Tcb::new(cx, h.0, tcb.knobs);
         fresh.is |= tcb.is & (Is::BOUND | Is::SIGNALLED | Is::QUEUED);
         fresh.news = tcb.news;
+        fresh.fast_open = tcb.fast_open.as_ref().map(|fast| Box::new(fast.kept()));
         fresh.error = if aborts { Some(Error::ConnectionReset) } else { tcb.error };
         if tcb.is(Is::BOUND) {
             fresh.tuple =
@@ -620,12 +554,10 @@ impl Stack {
         Some((listen.accept.len(), listen.backlog))
     }
 
-    /// Of a socket: how many connections may be open before the end of their handshake (`TCP_FASTOPEN`), and whether they
-    /// need no cookie (`TCP_FASTOPEN_NO_COOKIE`).
+    /// How a socket uses Fast Open.
     #[must_use]
-    pub fn tcp_fast_open(&self, h: TcpHandle) -> Option<(usize, bool)> {
-        let fast = self.tcb(h).ok()?.fast_open.as_ref();
-        Some(fast.map_or((0, false), |fast| (fast.limit, fast.no_cookie)))
+    pub fn tcp_fast_open(&self, h: TcpHandle) -> Option<FastOpenOptions> {
+        self.tcb(h).ok().map(Tcb::fast_open_options)
     }
 
     /// The keys of a socket's Fast Open cookies (`TCP_FASTOPEN_KEY`): its own or the stack's.
@@ -658,6 +590,6 @@ impl Stack {
 }
 
 /// An IPv4 address in IPv6 clothes is an IPv4 address.
-fn canonical(addr: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }

@@ -283,6 +283,9 @@ impl Stack {
         if tcb.is(Is::OWNED) || tcb.is(Is::UNACCEPTED) || !tcb.is(Is::LEFT) {
             return;
         }
+        if tcb.fast_open.is_some() {
+            tcb.judge_fast_open(cx);
+        }
         tcb.rcv_buf.clear(&mut cx.pool);
         tcb.timers.clear_all(&mut cx.wheel);
         if tcb.is(Is::BOUND) {

@@ -405,20 +405,26 @@ fn connect_refuses_what_cannot_be_a_peer() {
     rig.expect_nothing();
 }
 
-/// Holds: R6298-14, R5681-5
+/// Holds: R6298-14
 #[test]
-fn after_a_lost_syn_data_begins_with_one_segment_and_three_seconds() {
-    let mut rig = Rig::new(Setup::default());
-    rig.connect();
-    rig.advance(s(1));
-    rig.take();
-    rig.inject(seg("SYN,ACK", -1, 0));
-    rig.take();
-    let info = rig.stack.tcp_info(rig.h()).unwrap();
-    assert_eq!((info.rto, info.cwnd), (s(3), 1));
-    rig.write_len(5000);
-    rig.expect("ACK 0(1460) ack 0");
-    rig.expect_nothing();
+fn after_a_lost_syn_data_begins_with_three_seconds_and_after_two_with_one_segment() {
+    for (lost, window) in [(1, 10), (2, 1), (3, 1)] {
+        let mut rig = Rig::new(Setup::default());
+        rig.connect();
+        for _ in 0..lost {
+            rig.advance(s(1));
+            rig.take();
+        }
+        rig.inject(seg("SYN,ACK", -1, 0));
+        rig.take();
+        let info = rig.stack.tcp_info(rig.h()).unwrap();
+        assert_eq!((info.rto, info.cwnd), (s(3), window), "{lost}");
+        rig.write_len(5000);
+        rig.expect("ACK 0(1460) ack 0");
+        if window == 1 {
+            rig.expect_nothing();
+        }
+    }
 }
 
 // RFC 6191, Linux `tcp_tw_reuse`: free ports come first, a TIME_WAIT record gives way only when its stamps are old.

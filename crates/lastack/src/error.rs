@@ -88,6 +88,7 @@ impl ConnectionError {
             Error::MessageTooLong => "send smaller datagrams",
             Error::NoBufferSpace => "close connections or raise the limit in the configuration",
             Error::NoSuchAlgorithm => "use `cubic` or `reno`",
+            Error::NotSupported => "change the configuration, or do without",
             _ => "see the documentation of the call",
         }
     }
@@ -156,6 +157,7 @@ fn kind_of(error: Error) -> ErrorKind {
         Error::AddrInUse => ErrorKind::AddrInUse,
         Error::AddrNotAvailable => ErrorKind::AddrNotAvailable,
         Error::NoSuchAlgorithm => ErrorKind::NotFound,
+        Error::NotSupported => ErrorKind::Unsupported,
         _ => ErrorKind::Other,
     }
 }

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lastack_core::{
-    Cause, ConnectionId, Ending, Error, Instant, Ready, Shutdown, SocketOptions, Stack, State, TcpHandle,
-    TcpInfo, TcpOption, Transition, Why,
+    Cause, ConnectionId, Ending, Error, Instant, Ready, SendFlags, Shutdown, SocketOptions, Stack, State,
+    TcpHandle, TcpInfo, TcpOption, Transition, Why,
 };
 
 use crate::error::{ConnectionError, error_of_cause};
@@ -310,6 +310,34 @@ impl TcpSock {
 
     /// Connects and waits for the outcome.
     pub(crate) async fn connect(&self, remote: SocketAddr) -> io::Result<()> {
+        self.open_to(remote, |stack, now, handle| stack.tcp_connect(now, handle, remote)).await
+    }
+
+    /// Connects with `data` as the first that is sent, and waits until the connection is open and has taken all of it.
+    pub(crate) async fn connect_with_data(&self, remote: SocketAddr, data: &[u8]) -> io::Result<()> {
+        let on_syn = |stack: &mut Stack, now, handle| match stack.tcp_connect_with(
+            now,
+            handle,
+            remote,
+            data,
+            SendFlags::SLEEPS,
+        ) {
+            Err(Error::NotSupported) => stack.tcp_connect(now, handle, remote).map(|()| 0),
+            result => result,
+        };
+        let mut sent = self.open_to(remote, on_syn).await?;
+        while let Some(rest) = data.get(sent..).filter(|rest| !rest.is_empty()) {
+            sent += self.write(rest).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens a connection by `begin`, and waits for the outcome.
+    async fn open_to<R>(
+        &self,
+        remote: SocketAddr,
+        begin: impl FnOnce(&mut Stack, Instant, TcpHandle) -> Result<R, Error>,
+    ) -> io::Result<R> {
         let with_remote = |e: io::Error| match crate::error_of(&e) {
             Some(reason) if reason.remote.is_none() => {
                 let local = reason.local;
@@ -317,10 +345,11 @@ impl TcpSock {
             }
             _ => e,
         };
-        self.call(|stack, now, handle| stack.tcp_connect(now, handle, remote)).map_err(with_remote)?;
+        let begun = self.call(begin).map_err(with_remote)?;
         self.wait_op(Interest::Write, |shard, _, handle| outcome(&mut shard.stack, handle))
             .await
-            .map_err(with_remote)
+            .map_err(with_remote)?;
+        Ok(begun)
     }
 
     // --- how it ends ---
@@ -416,6 +445,8 @@ fn next_pending(stack: &mut Stack, handle: TcpHandle) -> Result<lastack_core::Pe
 fn outcome(stack: &mut Stack, handle: TcpHandle) -> Result<(), Error> {
     match stack.tcp_state(handle) {
         None => Err(Error::BadHandle),
+        // The first write will send the SYN.
+        Some(State::SynSent) if stack.tcp_fast_open(handle).is_some_and(|fast| fast.deferred) => Ok(()),
         Some(State::SynSent | State::SynReceived) => Err(Error::WouldBlock),
         Some(state) => match stack.tcp_take_error(handle) {
             Some(error) => Err(error),

@@ -3,13 +3,13 @@
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
 use common::{A, B, LIMIT, addr, hosts, hosts_with, pattern, run_blocking};
 use lastack::blocking::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use lastack::{Actor, Delivery, Host, How, Initiator, Wait};
+use lastack::{Actor, Config, Delivery, Host, How, Initiator, TcpConfig, TcpOption, Wait};
 
 fn pair(a: &Host, b: &Host) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(b, addr(B, 0)).expect("bind");
@@ -39,6 +39,99 @@ fn ten_mebibytes_come_back_as_they_went() {
         assert!(got == sent, "{} of {} bytes, or others", got.len(), sent.len());
         writer.join().expect("writer");
         echo.join().expect("echo");
+    });
+}
+
+/// A listener at B that takes text with the SYN, in a thread that gives everything back. For each connection: whether its
+/// SYN had text.
+fn fast_echo(b: &Host, connections: usize) -> (SocketAddr, thread::JoinHandle<Vec<bool>>) {
+    let socket = TcpSocket::new(b).expect("socket");
+    socket.set_option(TcpOption::FastOpen(16)).expect("Fast Open");
+    socket.bind(addr(B, 0)).expect("bind");
+    let listener = socket.listen(16).expect("listen");
+    let to = listener.local_addr().expect("address");
+    let echo = |stream: TcpStream| {
+        std::io::copy(&mut &stream, &mut &stream).expect("echo");
+        stream.info().expect("info").syn_data
+    };
+    let serve =
+        move || listener.incoming().take(connections).map(|stream| echo(stream.expect("accept"))).collect();
+    (to, thread::spawn(serve))
+}
+
+fn fast_hosts() -> (Host, Host) {
+    let tcp = TcpConfig { fast_open_server: true, ..TcpConfig::default() };
+    hosts_with(&Config { tcp, ..Config::default() })
+}
+
+fn read_back(mut stream: TcpStream, sent: &[u8]) -> bool {
+    stream.shutdown(Shutdown::Write).expect("shutdown");
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).expect("read");
+    assert!(got == sent, "{} of {} bytes, or others", got.len(), sent.len());
+    stream.info().expect("info").syn_data
+}
+
+#[test]
+fn from_the_second_connection_on_the_request_is_on_the_syn() {
+    run_blocking(|| {
+        let (a, b) = fast_hosts();
+        let (to, server) = fast_echo(&b, 4);
+        let sent = pattern(1 << 20);
+        // Nothing, a part, more than a SYN carries.
+        let on_syn: Vec<bool> = [100, 100, 5000, sent.len()]
+            .into_iter()
+            .map(|len| {
+                let part = &sent[..len];
+                let stream =
+                    TcpSocket::new(&a).expect("socket").connect_with_data(to, part).expect("connect");
+                read_back(stream, part)
+            })
+            .collect();
+        assert_eq!(on_syn, [false, true, true, true]);
+        assert_eq!(server.join().expect("server"), on_syn);
+    });
+}
+
+#[test]
+fn with_fast_open_connect_the_first_write_is_on_the_syn() {
+    run_blocking(|| {
+        let (a, b) = fast_hosts();
+        let (to, server) = fast_echo(&b, 2);
+        let on_syn: Vec<bool> = (0..2)
+            .map(|_| {
+                let socket = TcpSocket::new(&a).expect("socket");
+                socket.set_option(TcpOption::FastOpenConnect(true)).expect("option");
+                let mut stream = socket.connect(to).expect("connect");
+                stream.write_all(b"request").expect("write");
+                // Before the answer a shutdown would end the attempt, as on Linux.
+                let mut got = [0; 7];
+                stream.read_exact(&mut got).expect("read");
+                assert_eq!(&got, b"request");
+                read_back(stream, b"")
+            })
+            .collect();
+        assert_eq!(on_syn, [false, true]);
+        assert_eq!(server.join().expect("server"), on_syn);
+    });
+}
+
+#[test]
+fn without_fast_open_connect_with_data_connects_and_writes() {
+    run_blocking(|| {
+        let tcp = TcpConfig { fast_open_server: true, fast_open_client: false, ..TcpConfig::default() };
+        let (a, b) = hosts_with(&Config { tcp, ..Config::default() });
+        let (to, server) = fast_echo(&b, 2);
+        for _ in 0..2 {
+            let stream =
+                TcpSocket::new(&a).expect("socket").connect_with_data(to, b"request").expect("connect");
+            assert!(!read_back(stream, b"request"));
+        }
+        let refused = TcpSocket::new(&a).expect("socket").set_option(TcpOption::FastOpenConnect(true));
+        assert_eq!(refused.expect_err("it is off").kind(), ErrorKind::Unsupported);
+        assert_eq!(server.join().expect("server"), [false, false]);
+        let nobody = TcpSocket::new(&a).expect("socket").connect_with_data(addr(B, 9), b"request");
+        assert_eq!(nobody.expect_err("nobody listens").kind(), ErrorKind::ConnectionRefused);
     });
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{A, B, LIMIT, addr, connected, hosts, hosts_with, path, pattern, run, until};
 use lastack::tokio::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use lastack::{Cause, Config, Delivery, Error, Loss, Refusal, State, TcpOption, error_of};
+use lastack::{Cause, Config, Delivery, Error, Loss, Refusal, State, TcpConfig, TcpOption, error_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 
 #[test]
@@ -32,6 +32,32 @@ fn ten_mebibytes_come_back_as_they_went() {
         assert!(got == sent, "{} of {} bytes, or others", got.len(), sent.len());
         writer.await.expect("writer");
         echo.await.expect("echo");
+    });
+}
+
+#[test]
+fn from_the_second_connection_on_the_request_is_on_the_syn() {
+    run(async {
+        let tcp = TcpConfig { fast_open_server: true, ..TcpConfig::default() };
+        let (a, b) = hosts_with(&Config { tcp, ..Config::default() });
+        let socket = TcpSocket::new(&b).expect("socket");
+        socket.set_option(TcpOption::FastOpen(16)).expect("Fast Open");
+        socket.bind(addr(B, 80)).expect("bind");
+        let listener = socket.listen(16).expect("listen");
+        for (len, on_syn) in [(100, false), (100, true), (100_000, true)] {
+            let sent = pattern(len);
+            let client = TcpSocket::new(&a).expect("socket");
+            let serve = async {
+                let (mut server, _) = listener.accept().await.expect("accept");
+                let mut got = vec![0; len];
+                server.read_exact(&mut got).await.expect("read");
+                assert_eq!(server.info().expect("info").syn_data, on_syn);
+                got
+            };
+            let (client, got) = tokio::join!(client.connect_with_data(addr(B, 80), &sent), serve);
+            assert_eq!(client.expect("connect").info().expect("info").syn_data, on_syn);
+            assert!(got == sent);
+        }
     });
 }
 

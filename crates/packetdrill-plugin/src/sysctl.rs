@@ -4,13 +4,16 @@
 use packetdrill::sys::Settings;
 
 /// Under `net/ipv4`.
-const IPV4: [&str; 34] = [
+const IPV4: [&str; 37] = [
     "ip_default_ttl",
     "ip_local_port_range",
     "tcp_abort_on_overflow",
     "tcp_congestion_control",
     "tcp_ecn",
     "tcp_ecn_fallback",
+    "tcp_fastopen",
+    "tcp_fastopen_blackhole_timeout_sec",
+    "tcp_fastopen_key",
     "tcp_fin_timeout",
     "tcp_invalid_ratelimit",
     "tcp_keepalive_intvl",
@@ -40,6 +43,8 @@ const IPV4: [&str; 34] = [
     "tcp_wmem",
     "min_pmtu",
 ];
+/// How `tcp_fastopen_key` reads as long as nobody has set one.
+const NO_KEY: &str = "00000000-00000000-00000000-00000000";
 /// Under `net/core`.
 const CORE: [&str; 3] = ["rmem_max", "somaxconn", "wmem_max"];
 
@@ -53,7 +58,9 @@ pub(crate) fn is_known(name: &str) -> bool {
 pub(crate) fn read(settings: &mut Settings, fixed: &[String]) {
     for (folder, names) in [("ipv4", &IPV4[..]), ("core", &CORE[..])] {
         for name in names.iter().filter(|name| !fixed.iter().any(|fixed| fixed == *name)) {
-            if let Ok(text) = std::fs::read_to_string(format!("/proc/sys/net/{folder}/{name}")) {
+            if let Ok(text) = std::fs::read_to_string(format!("/proc/sys/net/{folder}/{name}"))
+                && text.trim() != NO_KEY
+            {
                 let _ = settings.sysctl(name, &text);
             }
         }

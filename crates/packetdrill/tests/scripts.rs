@@ -12,17 +12,21 @@ fn jobs(target: Target, version: &str, tolerance: &str) -> Vec<Job> {
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let job = |path: PathBuf| {
         let name = path.strip_prefix(&folder).unwrap_or(&path).display();
-        Job {
-            name: format!("{name} ({version}, {})", target.name()),
-            text: fs::read_to_string(&path).expect("the script can be read"),
+        let text = fs::read_to_string(&path).expect("the script can be read");
+        // A script that names an IP version is for that one alone.
+        let named = text.lines().find_map(|line| line.strip_prefix("--ip_version="));
+        let name = format!("{name} ({version}, {})", target.name());
+        named.is_none_or(|named| named == version).then(|| Job {
+            name,
+            text,
             target,
             options: options.to_vec(),
-        }
+        })
     };
     // Minutes of real time; docs/long-run.md has what the kernel did.
     let in_time = |path: &PathBuf| target == Target::Lastack || !path.starts_with(folder.join("long"));
     let found = find(std::slice::from_ref(&folder)).expect("the folder of scripts");
-    let found: Vec<_> = found.into_iter().filter(in_time).map(job).collect();
+    let found: Vec<_> = found.into_iter().filter(in_time).filter_map(job).collect();
     assert!(found.len() >= 80, "only {} scripts", found.len());
     found
 }

@@ -249,7 +249,7 @@ impl Tcb {
     }
 
     /// Frees the text below `una`.
-    fn release_acked(&mut self, cx: &mut Ctx, una: SeqNumber) {
+    pub(crate) fn release_acked(&mut self, cx: &mut Ctx, una: SeqNumber) {
         let data_end = self.snd_seq(self.snd_buf.end());
         let acked_data = una.min(data_end);
         if acked_data.after(self.snd_seq(self.snd_buf.start())) {

@@ -123,7 +123,9 @@ impl Tcb {
         match self.state() {
             State::Established | State::CloseWait if !self.is(Is::LEFT) => {}
             State::SynReceived if self.fast_opening() => {}
+            State::SynSent if self.defers_syn() => return self.write_deferred(cx, buf, flags),
             State::SynSent | State::SynReceived if self.error.is_none() && !self.is(Is::SND_SHUT) => {
+                self.is.set(Is::WANT_SPACE, flags.contains(SendFlags::SLEEPS));
                 return Err(Error::WouldBlock);
             }
             _ => return Err(self.error.take().unwrap_or(Error::BrokenPipe)),
@@ -188,6 +190,8 @@ impl Tcb {
             ready.set(Ready::IN, ready.contains(Ready::IN) || readable > usize::from(at_mark));
             ready.set(Ready::OUT, self.is(Is::SND_SHUT) || self.is_writable());
         }
+        // The SYN waits for a write.
+        ready.set(Ready::OUT, ready.contains(Ready::OUT) || self.defers_syn());
         ready.set(Ready::ERR, self.error.is_some());
         ready.set(Ready::PRI, self.is(Is::URGENT_VALID));
         ready
@@ -259,6 +263,12 @@ impl Tcb {
             }
             TcpOption::FastOpen(limit) => {
                 self.fast_open_mut().limit = (*limit as usize).min(cx.cfg.tcp.somaxconn);
+                return Ok(());
+            }
+            TcpOption::FastOpenConnect(_) if !cx.cfg.tcp.fast_open_client => return Err(Error::NotSupported),
+            TcpOption::FastOpenConnect(_) if opened => return Err(Error::InvalidInput),
+            TcpOption::FastOpenConnect(on) => {
+                self.fast_open_mut().client.connect = *on;
                 return Ok(());
             }
             TcpOption::FastOpenWithoutCookie(on) => {

@@ -12,9 +12,9 @@ use lastack_wire::SeqNumber;
 use lastack_wire::tcp::Flags;
 
 /// Most immediate ACKs at the start and after an upset (Linux `TCP_MAX_QUICKACKS`).
-const MAX_QUICK_ACKS: u8 = 16;
+pub(crate) const MAX_QUICK_ACKS: u8 = 16;
 /// Longest delay of an ACK (RFC 9293 3.8.6.3: below 500 ms; Linux `TCP_DELACK_MAX`).
-const DELACK_MAX: Duration = Duration::from_millis(200);
+pub(crate) const DELACK_MAX: Duration = Duration::from_millis(200);
 
 /// Ranges that are reported (RFC 2018 3).
 const SACK_RANGES: usize = 4;

@@ -1,9 +1,13 @@
-//! Fast Open at a listener (RFC 7413; Linux `tcp_fastopen.c`): cookies, and children that exist before their handshake is
-//! over.
+//! Fast Open (RFC 7413; Linux `tcp_fastopen.c`). Here the listener's side: cookies, and children that exist before their
+//! handshake is over. `client` is the other side, `memory` what that remembers of servers.
 //!
 //! A child that a SYN with a good cookie made is a full record in SYN_RECEIVED. Its SYN-ACK is not in the queue of what is
 //! in flight: a timer of the handshake repeats it, and until the handshake is through that timer is the only one.
 
+pub(crate) mod client;
+pub(crate) mod memory;
+
+use self::client::Client;
 use super::output::OutSegment;
 use super::segment::{Seg, Verdict};
 use super::state::State;
@@ -63,6 +67,19 @@ fn make_cookie(key: &[u8; 16], tuple: &Tuple) -> [u8; COOKIE_SIZE] {
     hash.finish().to_le_bytes()
 }
 
+/// How a socket uses Fast Open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FastOpenOptions {
+    /// Of a listener: how many connections may be open before the end of their handshake (`TCP_FASTOPEN`).
+    pub limit: usize,
+    /// No cookie is needed (`TCP_FASTOPEN_NO_COOKIE`).
+    pub without_cookie: bool,
+    /// `connect()` waits for the first write (`TCP_FASTOPEN_CONNECT`).
+    pub connect: bool,
+    /// It does: `connect()` was called, and nothing has been sent.
+    pub deferred: bool,
+}
+
 /// What a socket has of Fast Open.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FastOpen {
@@ -74,14 +91,16 @@ pub(crate) struct FastOpen {
     pub(crate) resets: VecDeque<Instant>,
     /// Keys of this listener.
     pub(crate) keys: Option<FastOpenKeys>,
-    /// Text is taken without a cookie.
+    /// Text is taken, or sent, without a cookie.
     pub(crate) no_cookie: bool,
     /// Of a child: its handshake is not over.
     pub(crate) handshake: Option<Handshake>,
     /// A child: its SYN had a good cookie.
     pub(crate) child: bool,
-    /// Of a child: its SYN brought text.
+    /// Text of our SYN was acknowledged, or the peer's brought some.
     pub(crate) syn_data: bool,
+    /// Of a socket that connects.
+    pub(crate) client: Client,
 }
 
 /// The handshake of a child that exists already.
@@ -144,6 +163,7 @@ impl FastOpen {
         let fresh = make_cookie(&keys.primary, tuple);
         let told = Cookie::new(&fresh, asked.experimental);
         if asked.cookie().is_empty() {
+            cx.counters.fast_open_cookie_requests += 1;
             return Answer { child: false, cookie: told };
         }
         if asked.cookie() == fresh {
@@ -151,6 +171,7 @@ impl FastOpen {
         }
         let old = keys.backup.is_some_and(|key| asked.cookie() == make_cookie(&key, tuple));
         cx.counters.fast_open_refused += u64::from(!old);
+        cx.counters.fast_open_backup_keys += u64::from(old);
         Answer { child: old, cookie: told }
     }
 
@@ -160,6 +181,14 @@ impl FastOpen {
             Some(until) => self.resets.push_back(until),
             None => self.pending = self.pending.saturating_sub(1),
         }
+    }
+}
+
+impl FastOpen {
+    /// What a socket keeps when its connection is dissolved: its options.
+    pub(crate) fn kept(&self) -> Self {
+        let client = self.client.kept();
+        Self { limit: self.limit, keys: self.keys, no_cookie: self.no_cookie, client, ..Self::default() }
     }
 }
 
@@ -193,6 +222,16 @@ impl Tcb {
         self.fast_open.as_ref().map_or(0, |fast| fast.limit)
     }
 
+    /// The options as they read.
+    pub(crate) fn fast_open_options(&self) -> FastOpenOptions {
+        self.fast_open.as_deref().map_or(FastOpenOptions::default(), |fast| FastOpenOptions {
+            limit: fast.limit,
+            without_cookie: fast.no_cookie,
+            connect: fast.client.connect,
+            deferred: fast.client.deferred,
+        })
+    }
+
     /// The handshake of a Fast Open child is not over.
     #[inline]
     pub(crate) fn fast_opening(&self) -> bool {
@@ -210,13 +249,7 @@ impl Tcb {
         self.snd_wnd = seg.window.into();
         self.max_window = self.snd_wnd;
         self.init_congestion(cx);
-        let offered = (self.rcv_wnd as usize).min(seg.payload.len());
-        let text = seg.payload.get(..offered).unwrap_or_default();
-        let start = self.rcv_buf.contiguous_end();
-        let taken =
-            self.rcv_buf.insert(&mut cx.pool, start, text, cx.cfg.tcp.max_out_of_order_ranges).advanced;
-        self.rcv_nxt += taken as u32;
-        self.stats.bytes_received += taken;
+        let taken = self.take_syn_text(cx, seg);
         self.stats.data_segs_in += u32::from(taken > 0);
         self.stats.segs_in += 1;
         let mut segment = self.handshake_segment(cx);
@@ -229,6 +262,18 @@ impl Tcb {
         self.count_out(cx);
         cx.send_segment(segment);
         self.arm_fast_open(cx, 0);
+    }
+
+    /// Takes the text of a segment with SYN, as far as the window that we offer lets it in; gives how much that was.
+    fn take_syn_text(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> u64 {
+        let offered = (self.rcv_wnd as usize).min(seg.payload.len());
+        let text = seg.payload.get(..offered).unwrap_or_default();
+        let start = self.rcv_buf.contiguous_end();
+        let taken =
+            self.rcv_buf.insert(&mut cx.pool, start, text, cx.cfg.tcp.max_out_of_order_ranges).advanced;
+        self.rcv_nxt += taken as u32;
+        self.stats.bytes_received += taken;
+        taken
     }
 
     fn arm_fast_open(&mut self, cx: &mut Ctx, repeats: u8) {

@@ -61,6 +61,10 @@ impl Tcb {
         }
         self.path_mtu = mtu;
         self.sync_mss(cx);
+        if self.fast_syn_was_too_large() {
+            self.is.insert(Is::SYN_RETRANSMITTED);
+            return self.retransmit_handshake(cx);
+        }
         if self.state() != State::SynSent && self.state() != State::SynReceived && self.outstanding() > 0 {
             self.resend_too_large(cx);
         }

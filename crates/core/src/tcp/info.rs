@@ -2,6 +2,7 @@
 
 use super::congestion::Report;
 use super::ecn::Ecn;
+use super::fast_open::client::FastOpenFailure;
 use super::scoreboard::{CaState, REORDERING};
 use super::state::State;
 use super::tcb::{Is, Tcb};
@@ -99,8 +100,10 @@ pub struct TcpInfo {
     pub fin_received: bool,
     /// A SYN with a good Fast Open cookie opened the connection.
     pub fast_open_child: bool,
-    /// The peer's SYN brought text that was taken (Fast Open).
+    /// Text of our SYN was acknowledged by the SYN-ACK, or the peer's SYN or SYN-ACK brought some that was taken (Fast Open).
     pub syn_data: bool,
+    /// Why Fast Open did not spare a round trip, if it was to.
+    pub fast_open_failure: FastOpenFailure,
     /// ACKs are delayed in the hope of an answer to ride on (Linux's pingpong mode).
     pub interactive: bool,
     /// Payload of a full segment: `mss` less the options that each segment carries.
@@ -303,6 +306,7 @@ impl Tcb {
             fin_received: self.is(Is::DONE),
             fast_open_child: self.fast_open.as_ref().is_some_and(|fast| fast.child),
             syn_data: self.fast_open.as_ref().is_some_and(|fast| fast.syn_data),
+            fast_open_failure: self.fast_open_failure(),
             interactive: self.is(Is::PINGPONG),
             segment_payload: self.effective_mss().min(u32::from(u16::MAX)) as u16,
             peer_segment: self.delack.rcv_mss,

@@ -247,7 +247,7 @@ impl Request {
 
     /// The SYN-ACK. `cookie` writes what a cookie cannot hold into the timestamp.
     pub(crate) fn syn_ack(&self, cx: &Ctx, cookie: bool) -> OutSegment {
-        let mss = mss_for_mtu(&self.tuple, cx.mtu(&self.tuple));
+        let mss = mss_for_mtu(&self.tuple, cx.mtu(&self.tuple).min(self.path_mtu));
         let mut options = Options {
             mss: Some(if self.max_seg > 0 { mss.min(self.max_seg) } else { mss }),
             sack_permitted: cx.cfg.tcp.sack && self.options.sack_permitted,

@@ -30,6 +30,9 @@ bitflags::bitflags! {
         const END_OF_RECORD = 2;
         /// `MSG_OOB`: the last byte is urgent.
         const URGENT = 4;
+        /// The caller sleeps until all of it is taken. While the connection is being opened, the ACK that ends the
+        /// handshake then waits for it, up to 200 ms (Linux `sk_write_pending`).
+        const SLEEPS = 8;
     }
 }
 

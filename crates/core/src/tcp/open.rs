@@ -161,19 +161,28 @@ impl Tcb {
         self.mss = mss;
     }
 
-    /// Active open: SYN_SENT, and the SYN.
-    pub(crate) fn connect(&mut self, cx: &mut Ctx, path_mtu: u16, (iss, ts_offset): (SeqNumber, u32)) {
+    /// Active open: SYN_SENT. The SYN follows: [`Tcb::send_syn`].
+    pub(crate) fn enter_syn_sent(&mut self, cx: &mut Ctx, path_mtu: u16, (iss, ts_offset): (SeqNumber, u32)) {
         self.init_sizes(cx, path_mtu, ts_offset);
         self.sync_mss(cx);
         self.set_iss(iss);
         self.rcv_wscale = wscale_for(&cx.cfg.tcp, self.knobs.window_limit());
         self.ask_for_ecn(cx);
         set_state(self, cx, State::SynSent, Cause::Connect, Initiator::Local);
-        self.push_handshake(iss, cx.now, SentFlags::empty());
-        self.snd_nxt = iss + 1;
+    }
+
+    /// The SYN without text.
+    pub(crate) fn send_syn(&mut self, cx: &mut Ctx) {
+        self.syn_under_way(cx);
         self.send_handshake(cx);
-        self.retrans_stamp = Some(cx.now);
+    }
+
+    /// The SYN is about to leave.
+    pub(crate) fn syn_under_way(&mut self, cx: &mut Ctx) {
+        self.push_handshake(self.iss, cx.now, SentFlags::empty());
+        self.snd_nxt = self.iss + 1;
         self.arm_rto(cx);
+        self.retrans_stamp = Some(cx.now);
     }
 
     fn set_iss(&mut self, iss: SeqNumber) {
@@ -209,7 +218,9 @@ impl Tcb {
     /// The segment for [`Tcb::send_handshake`].
     pub(crate) fn handshake_segment(&mut self, cx: &Ctx) -> OutSegment {
         let answer = self.state() != State::SynSent;
-        let mut options = Options { mss: Some(self.advertised_mss(cx)), ..Options::default() };
+        // Linux tells no more than it believes that the path carries.
+        let mss = self.advertised_mss(cx).min(mss_for_mtu(&self.tuple, self.path_mtu));
+        let mut options = Options { mss: Some(mss), ..Options::default() };
         if if answer { self.is(Is::TIMESTAMPS) } else { cx.cfg.tcp.timestamps } {
             options.timestamps = Some((self.ts_now(cx.now), if answer { self.ts_recent } else { 0 }));
         }
@@ -295,14 +306,16 @@ impl Tcb {
         let flags = if ambiguous { SentFlags::RETRANSMITTED } else { SentFlags::empty() };
         child.push_handshake(request.iss, request.sent_at, flags);
         child.is.set(Is::SYN_RETRANSMITTED, request.retransmits > 0);
+        child.stats.retransmissions = request.retransmits.into();
         child.retransmits = 0;
         set_state(&mut child, cx, State::SynReceived, cause, Initiator::Peer);
         child
     }
 
-    /// The initial window, now that the segment size is known (RFC 5681 3.1, RFC 6928).
+    /// The initial window, now that the segment size is known (RFC 5681 3.1, RFC 6928): one segment if SYN or SYN-ACK had
+    /// to be repeated more than once (Linux `tcp_init_transfer`).
     pub(crate) fn init_congestion(&mut self, cx: &mut Ctx) {
-        let segments = if self.is(Is::SYN_RETRANSMITTED) { 1 } else { cx.cfg.tcp.initial_window.max(1) };
+        let segments = if self.stats.retransmissions > 1 { 1 } else { cx.cfg.tcp.initial_window.max(1) };
         self.congestion.window.set_cwnd(segments);
         self.start_congestion(cx);
     }

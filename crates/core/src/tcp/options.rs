@@ -78,7 +78,13 @@ pub enum TcpOption {
     /// `TCP_FASTOPEN`: a listener takes text with the SYN (RFC 7413), of so many connections at the most whose handshake is
     /// not over; clamped to `somaxconn`. 0 = off. It needs [`TcpConfig::fast_open_server`](crate::TcpConfig).
     FastOpen(u32),
-    /// `TCP_FASTOPEN_NO_COOKIE`: a listener takes it without a cookie. Default off.
+    /// `TCP_FASTOPEN_CONNECT`: where there is a cookie for the server, `connect` sends nothing, and the first write sends the
+    /// SYN with its bytes on it; where there is none, `connect` asks for one. As with every attempt to connect, close and
+    /// shutdown end it while the SYN is unanswered, with what was written. Only before connecting; it needs
+    /// [`TcpConfig::fast_open_client`](crate::TcpConfig). Default off.
+    FastOpenConnect(bool),
+    /// `TCP_FASTOPEN_NO_COOKIE`: a listener takes text without a cookie, a socket that connects sends it without one. Default
+    /// off.
     FastOpenWithoutCookie(bool),
     /// `TCP_FASTOPEN_KEY`: the keys of this listener's cookies.
     FastOpenKeys(FastOpenKeys),

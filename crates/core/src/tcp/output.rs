@@ -139,7 +139,7 @@ impl Tcb {
             self.count_out(cx);
             return segment.emit(cx.caps.tx_checksum, frame);
         }
-        None
+        if self.state() == State::SynSent { self.emit_fast_syn(cx, frame) } else { None }
     }
 
     /// Nothing more can leave now: out of the output queue.
@@ -286,29 +286,12 @@ impl Tcb {
             urgent: urgent.unwrap_or(0),
             options,
         };
-        let (src, dst) = (self.tuple.local.ip(), self.tuple.remote.ip());
-        let tcp_len = header + len as usize;
-        let (ttl, tos) = (self.knobs.ttl, self.knobs.tos | ecn);
-        let ip_len = emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, ttl, tos)?;
-        let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
-        let (_, mut sum) = repr.emit_header_summed(segment).ok()?;
-        let gso = (len > mss).then(|| Gso {
-            kind: if self.tuple.is_ipv6() { GsoKind::TcpV6 } else { GsoKind::TcpV4 },
-            size: mss as u16,
-            hdr_len: (ip_len + header) as u16,
-        });
-        let offload = cx.caps.tx_checksum || gso.is_some();
+        let gso = (len > mss).then_some(mss as u16);
+        let emitted = self.emit_segment(cx, frame, (&repr, header, ecn), (seq, len), gso)?;
         if len > 0 {
             self.stats.bytes_sent += u64::from(len);
             self.stats.data_segs_out = self.stats.data_segs_out.wrapping_add(len.div_ceil(mss));
-            let (offset, data) = (self.snd_offset(seq), segment.get_mut(header..)?);
-            if offload {
-                self.snd_buf.copy_out(offset, data);
-            } else {
-                self.snd_buf.copy_out_summed(offset, data, &mut sum);
-            }
         }
-        let checksum = finish(src, dst, ip_len, segment, sum, offload)?;
         if retransmission {
             self.note_retransmitted(cx, piece);
         } else {
@@ -324,6 +307,41 @@ impl Tcb {
         }
         self.ack_sent();
         self.count_out(cx);
+        Some(emitted)
+    }
+
+    /// Writes the packet: headers (`header` bytes of TCP's, and the ECN bits of IP's), and `len` bytes of text from `seq` on;
+    /// the device splits it into segments of `gso` bytes.
+    #[inline]
+    pub(super) fn emit_segment(
+        &self,
+        cx: &Ctx,
+        frame: &mut [u8],
+        (repr, header, ecn): (&Repr, usize, u8),
+        (seq, len): (SeqNumber, u32),
+        gso: Option<u16>,
+    ) -> Option<(usize, PacketMeta)> {
+        let (src, dst) = (self.tuple.local.ip(), self.tuple.remote.ip());
+        let tcp_len = header + len as usize;
+        let (ttl, tos) = (self.knobs.ttl, self.knobs.tos | ecn);
+        let ip_len = emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, ttl, tos)?;
+        let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
+        let (_, mut sum) = repr.emit_header_summed(segment).ok()?;
+        let gso = gso.map(|size| Gso {
+            kind: if self.tuple.is_ipv6() { GsoKind::TcpV6 } else { GsoKind::TcpV4 },
+            size,
+            hdr_len: (ip_len + header) as u16,
+        });
+        let offload = cx.caps.tx_checksum || gso.is_some();
+        if len > 0 {
+            let (offset, data) = (self.snd_offset(seq), segment.get_mut(header..)?);
+            if offload {
+                self.snd_buf.copy_out(offset, data);
+            } else {
+                self.snd_buf.copy_out_summed(offset, data, &mut sum);
+            }
+        }
+        let checksum = finish(src, dst, ip_len, segment, sum, offload)?;
         Some((ip_len + tcp_len, PacketMeta { checksum, gso }))
     }
 

@@ -362,6 +362,21 @@ impl Tcb {
         if !self.is(Is::SACK) {
             self.limit_reno_sacks(cx, 0);
         }
+        self.resend_uncongested(cx);
+    }
+
+    /// A server did not take the text of the SYN: it leaves again at once.
+    pub(crate) fn resend_syn_text(&mut self, cx: &mut Ctx) {
+        self.board();
+        for index in 0..self.rtx.len() {
+            self.resize(index);
+            self.mark_lost_at(index);
+        }
+        self.resend_uncongested(cx);
+    }
+
+    /// What is marked is not lost by congestion, so the window stays (Linux `tcp_non_congestion_loss_retransmit`).
+    fn resend_uncongested(&mut self, cx: &mut Ctx) {
         if self.ca_state != CaState::Loss {
             self.recover = self.snd_nxt;
             let board = self.board();

@@ -128,7 +128,9 @@ impl Tcb {
     /// Patience with the peer is over before the handshake is: ends the connection. `cause` is for too many repeats.
     fn handshake_failed(&mut self, cx: &mut Ctx, cause: Cause) -> bool {
         let user = self.retransmits > 0 && self.user_timeout_passed(cx, self.retrans_stamp);
-        if !user && !self.handshake_over(cx, self.retransmits, cx.now) {
+        let over = user || self.handshake_over(cx, self.retransmits, cx.now);
+        self.detect_black_hole(cx, over);
+        if !over {
             return false;
         }
         let (timeout, cause) = if user { (Timeout::User, Cause::UserTimeout) } else { (Timeout::Syn, cause) };
@@ -171,7 +173,7 @@ impl Tcb {
         self.retransmit_handshake(cx);
     }
 
-    fn retransmit_handshake(&mut self, cx: &mut Ctx) {
+    pub(crate) fn retransmit_handshake(&mut self, cx: &mut Ctx) {
         if let Some(sent) = self.rtx.front_mut() {
             sent.flags |= SentFlags::RETRANSMITTED;
         }
@@ -239,6 +241,7 @@ impl Tcb {
             let model = model_timeout(&cx.cfg.tcp, retries, RTO_OF_THE_MODEL);
             self.knobs.user_timeout_ms == 0 && cx.now - since >= model
         };
+        self.detect_black_hole(cx, user || over);
         if !user && !over {
             return false;
         }

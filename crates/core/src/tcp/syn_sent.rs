@@ -1,5 +1,6 @@
 //! SEGMENT ARRIVES in SYN_SENT (RFC 9293 3.10.7.3; Linux `tcp_rcv_synsent_state_process`).
 
+use super::data_queue::{DELACK_MAX, MAX_QUICK_ACKS};
 use super::reset::send_reset;
 use super::segment::{Seg, Verdict};
 use super::set_state::set_state;
@@ -14,6 +15,10 @@ use lastack_wire::tcp::Flags;
 
 impl Tcb {
     pub(crate) fn rcv_syn_sent(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> Verdict {
+        if self.defers_syn() {
+            // Nothing was sent yet, so this answers nothing.
+            return if seg.has(Flags::ACK) { Verdict::Reset } else { Verdict::Done };
+        }
         if seg.has(Flags::ACK) {
             if !self.acks_our_syn(cx, seg) {
                 self.wrong_ack(cx, seg);
@@ -73,14 +78,17 @@ impl Tcb {
 
     fn rcv_syn_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
         self.set_irs(seg.seq);
+        let assumed = self.assumed_mss().filter(|_| seg.options.mss.is_none());
         self.learn_options(cx, seg.options);
         self.take_ecn_of_syn_ack(seg);
-        self.snd_una = seg.ack;
-        self.stats.syn_acked = true;
+        if let Some(mss) = assumed {
+            self.peer_mss = mss;
+            self.sync_mss(cx);
+        }
         let sample = (!self.is(Is::SYN_RETRANSMITTED))
             .then(|| self.rtx.front().map(|sent| cx.now - sent.at))
             .flatten();
-        self.clear_sent();
+        self.drop_answered(cx, seg);
         self.timers.clear(Timer::Retransmit);
         if let Some(rtt) = sample {
             self.rtt.sample(rtt, Some(rtt), cx.now, (0, 0));
@@ -90,10 +98,44 @@ impl Tcb {
         self.snd_wnd = u32::from(seg.window);
         self.max_window = self.snd_wnd;
         self.soft_error = None;
+        let saves_ack = self.saves_ack();
+        self.is.remove(Is::WANT_SPACE);
         set_state(self, cx, State::Established, Cause::Handshake, Initiator::Peer);
         self.finish_connect(cx);
+        if self.fast_open.is_some() && self.fast_syn_answered(cx, seg) {
+            return;
+        }
+        if saves_ack || self.is(Is::PINGPONG) {
+            self.schedule_ack();
+            self.enter_quick_ack(MAX_QUICK_ACKS);
+            self.timers.set(&mut cx.wheel, self.key, Timer::DelayedAck, cx.now + DELACK_MAX);
+            return;
+        }
         self.is.insert(Is::ACK_NOW);
         cx.want_output(self);
+    }
+
+    /// Data will follow at once, or something else says that the third segment of the handshake may wait for it.
+    fn saves_ack(&self) -> bool {
+        self.is(Is::WANT_SPACE) || self.knobs.defer_accept > 0
+    }
+
+    /// Forgets what the SYN-ACK acknowledges: the SYN, and text on it.
+    fn drop_answered(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        self.snd_una = seg.ack;
+        self.stats.delivered += 1;
+        self.stats.syn_acked = true;
+        if self.rtx.len() == 1 {
+            self.clear_sent();
+            return;
+        }
+        while self.rtx.front().is_some_and(|sent| !sent.end.after(seg.ack)) {
+            self.pop_sent();
+        }
+        if let Some(sent) = self.rtx.front_mut() {
+            sent.start = sent.start.max(seg.ack);
+        }
+        self.release_acked(cx, seg.ack);
     }
 
     /// Crossed SYNs (RFC 9293 3.5, MUST-10). A FIN on the SYN is ignored; the peer repeats it.
@@ -104,6 +146,10 @@ impl Tcb {
         self.snd_wnd = u32::from(seg.window);
         self.max_window = self.snd_wnd;
         set_state(self, cx, State::SynReceived, Cause::Syn, Initiator::Peer);
+        if let Some(sent) = self.rtx.front_mut() {
+            // The SYN-ACK is what the peer's answer will be measured from.
+            sent.at = cx.now;
+        }
         self.send_handshake(cx);
     }
 

@@ -100,11 +100,11 @@ bitflags::bitflags! {
         const URGENT_PENDING = 1 << 17;
         /// The urgent byte has arrived and can be read.
         const URGENT_VALID = 1 << 18;
-        /// The RTO of the SYN or SYN-ACK fired: initial window is one segment (RFC 5681 3.1).
+        /// The RTO of the SYN or SYN-ACK fired: it gives no round-trip time.
         const SYN_RETRANSMITTED = 1 << 19;
         /// The last write said that more follows (`MSG_MORE`).
         const MORE = 1 << 20;
-        /// The writer met a full buffer; tell it when there is room.
+        /// The writer met a full buffer; tell it when there is room. In SYN_SENT: it sleeps until the connection is open.
         const WANT_SPACE = 1 << 21;
         /// `set_state` has closed the record and the tables do not know yet.
         const LEFT = 1 << 22;
@@ -286,7 +286,7 @@ pub(crate) struct Tcb {
     pub(crate) history: History,
     pub(crate) stats: Stats,
     pub(crate) listen: Option<Box<Listen>>,
-    /// Of a listener that takes text with the SYN, and of a connection that such a listener made.
+    /// Of a socket that opens connections with text on the SYN, or takes them.
     pub(crate) fast_open: Option<Box<FastOpen>>,
     /// Slot of the listener that a child waits at.
     pub(crate) parent: Option<Key>,

@@ -151,6 +151,7 @@ impl Tcb {
             self.tcp_reset(cx);
         } else {
             cx.counters.in_rsts_ignored += 1;
+            self.suspicious_reset(cx);
             self.challenge_ack(cx);
         }
     }

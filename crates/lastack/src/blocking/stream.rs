@@ -197,6 +197,25 @@ impl TcpSocket {
         Ok(TcpStream::new(self.sock))
     }
 
+    /// Connects and sends `data` as soon as can be: with TCP Fast Open (RFC 7413) on the SYN, which spares a round trip, if
+    /// there is a cookie from an earlier connection to that address; otherwise, and as far as the SYN cannot carry it, when
+    /// the connection is open. Blocks until the connection is open and has taken all of `data`.
+    ///
+    /// The SYN asks for a cookie where there is none, so that a second connection profits. It needs
+    /// [`TcpConfig::fast_open_client`](crate::TcpConfig::fast_open_client) here (the default) and a server with Fast Open;
+    /// where either is missing, this is a connect and a write. A server may see `data` twice, once in a connection that came to
+    /// nothing, if the network repeats the SYN: it should be a request that may be repeated, as HTTP's GET or TLS's first
+    /// message. [`TcpInfo::syn_data`](crate::TcpInfo::syn_data) tells whether it went with the SYN.
+    ///
+    /// # Errors
+    /// As [`TcpStream::connect`]; those of a write.
+    pub fn connect_with_data(self, remote: SocketAddr, data: &[u8]) -> io::Result<TcpStream> {
+        if let Some(result) = block_on(self.sock.connect_with_data(remote, data), None) {
+            result?;
+        }
+        Ok(TcpStream::new(self.sock))
+    }
+
     /// Connects within `timeout`. Blocks.
     ///
     /// # Errors

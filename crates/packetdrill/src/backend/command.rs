@@ -11,6 +11,8 @@ pub(super) enum Command {
     Sleep(i64),
     /// `ss -K`: an administrator ends all connections and listeners.
     Kill,
+    /// `ip tcp_metrics flush`: what is known of servers is forgotten.
+    FlushMetrics,
     /// Nothing that a script sees depends on it.
     Nothing,
     /// Anything else.
@@ -79,6 +81,7 @@ fn one(words: &[String]) -> Vec<Command> {
         ["true" | ":"] | ["ethtool", "-K", ..] | ["set", "-e"] => vec![Command::Nothing],
         [name, ..] if is_defaults(name) => vec![Command::Defaults],
         ["ss", "-K", "-t", "-a"] => vec![Command::Kill],
+        ["ip", "tcp_metrics" | "tcpmetrics", "flush", ..] => vec![Command::FlushMetrics],
         ["sleep", time] => match time.parse::<f64>() {
             Ok(time) if (0.0..1e9).contains(&time) => vec![Command::Sleep((time * 1e6) as i64)],
             _ => unknown(),

@@ -58,6 +58,10 @@ impl Lastack {
     fn set(&mut self, name: &str, value: &str) -> Result<(), SysctlError> {
         let mut result = Ok(());
         self.machine.configure(|settings| result = settings.sysctl(name, value));
+        if name.ends_with("tcp_fastopen_blackhole_timeout_sec") {
+            // Each write counts, that of the same value too.
+            self.machine.resume_fast_open();
+        }
         result
     }
 }
@@ -148,6 +152,7 @@ impl Backend for Lastack {
                     self.machine.kill_all();
                     self.collect();
                 }
+                Command::FlushMetrics => self.machine.forget_fast_open_cookies(),
                 Command::Defaults => {
                     let defaults = self.defaults.clone();
                     self.machine.configure(|settings| *settings = defaults);

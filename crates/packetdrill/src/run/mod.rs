@@ -12,13 +12,14 @@ mod time;
 pub use settings::{IpVersion, Settings, SettingsError};
 
 use crate::backend::{Backend, CommandError};
-use crate::call::{Call, Out, Outcome};
+use crate::call::{Address, Call, Out, Outcome};
 use crate::script::{Action, CallLine, Code, Event, Packet, Script, TcpPart, Transport, Value, constants};
 use calls::{Context, StampClock, Trouble};
 use flow::Flow;
 use lastack_wire::tcp::Flags;
 use observed::{Body, Observed, Tcp};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use time::{When, seconds};
 
 /// The first port of a peer that connects to the script's listener.
@@ -118,6 +119,20 @@ enum Subject {
     Listening,
     /// A connection.
     Connected,
+}
+
+/// The socket that a call connects, and to whom.
+fn connects(call: &Call) -> Option<(i32, SocketAddr)> {
+    match call {
+        Call::Connect { fd, address: Address::Inet(peer) } => Some((*fd, *peer)),
+        Call::Send { fd, to: Some(Address::Inet(peer)), flags, .. }
+        | Call::SendMsg { fd, to: Some(Address::Inet(peer)), flags, .. }
+            if flags & libc::MSG_FASTOPEN != 0 =>
+        {
+            Some((*fd, *peer))
+        }
+        _ => None,
+    }
 }
 
 /// A call that sleeps.
@@ -314,15 +329,16 @@ impl<'a> Runner<'a> {
                 self.subject = Subject::Fresh;
             }
             ("listen", _) if self.current.is_none() => self.subject = Subject::Listening,
-            ("connect", Call::Connect { fd, address: crate::call::Address::Inet(peer) })
-                if self.current.is_none() =>
-            {
-                self.subject = Subject::Connected;
-                self.subject_fd = Some(*fd);
-                self.current = Some(self.flows.len());
-                self.flows.push(Flow::new(None, peer.port(), false));
+            _ => {
+                if let Some((fd, peer)) = connects(call)
+                    && self.current.is_none()
+                {
+                    self.subject = Subject::Connected;
+                    self.subject_fd = Some(fd);
+                    self.current = Some(self.flows.len());
+                    self.flows.push(Flow::new(None, peer.port(), false));
+                }
             }
-            _ => {}
         }
     }
 

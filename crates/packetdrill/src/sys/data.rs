@@ -1,6 +1,7 @@
 //! Reading and writing (Linux `tcp_recvmsg`, `tcp_sendmsg`, and what `sock_read_iter`, `__sys_recvfrom` and `__sys_sendto`
 //! do around them).
 
+use super::fast_open::Opening;
 use super::files::{File, Kind};
 use super::reports::{Controls, stamps_asked};
 use super::{Machine, Pending};
@@ -263,9 +264,6 @@ impl Machine {
                 Some(Address::Other { len: 129.., .. }) => return Err(libc::EINVAL),
                 _ => {}
             }
-            if flags & libc::MSG_FASTOPEN != 0 {
-                return Err(libc::EOPNOTSUPP);
-            }
         }
         let usable = pieces.iter().take_while(|piece| !matches!(piece, Data::Null(1..)));
         let bytes: Vec<u8> = usable
@@ -281,6 +279,12 @@ impl Machine {
         how.set(SendFlags::END_OF_RECORD, flags & libc::MSG_EOR != 0);
         how.set(SendFlags::URGENT, flags & libc::MSG_OOB != 0);
         let may_wait = waits && !p.expired(self.now);
+        how.set(SendFlags::SLEEPS, may_wait);
+        match self.send_fast(p, fd, &bytes, (flags, how), to)? {
+            Opening::Sleeps => return Ok(p.wait(self.now, limit)),
+            Opening::Done => return Ok(Some(Outcome::ok(p.count as i64))),
+            Opening::Over => {}
+        }
         self.grow_send_buffer(fd)?;
         loop {
             let rest = bytes.get(p.count..).unwrap_or_default();

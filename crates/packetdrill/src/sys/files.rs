@@ -63,6 +63,8 @@ pub(super) struct Socket {
     /// AF_INET6.
     pub(super) v6: bool,
     pub(super) phase: Phase,
+    /// `connect` has asked for a cookie on behalf of TCP_FASTOPEN_CONNECT: MSG_FASTOPEN has nothing more to do here.
+    pub(super) asks_cookie: bool,
     /// SO_RCVTIMEO and SO_SNDTIMEO.
     pub(super) receive_timeout: Option<Duration>,
     pub(super) send_timeout: Option<Duration>,

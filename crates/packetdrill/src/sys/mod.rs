@@ -15,6 +15,7 @@
 //! ```
 
 mod data;
+mod fast_open;
 mod files;
 mod options;
 mod pipe;
@@ -84,6 +85,8 @@ struct Pending {
     data: Vec<u8>,
     /// How many bytes it has taken or given so far.
     count: usize,
+    /// It sends while it opens the connection; until that is open, what it returns without a byte when its patience ends.
+    opening: Option<i32>,
 }
 
 impl Pending {
@@ -153,8 +156,22 @@ impl Machine {
 
     /// Changes TCP's knobs while the stack runs, as writing a sysctl does.
     pub fn configure(&mut self, change: impl FnOnce(&mut Settings)) {
+        let pause = self.settings.config.tcp.fast_open_pause;
         change(&mut self.settings);
         *self.stack.tcp_config_mut() = self.settings.config.tcp.clone();
+        if self.settings.config.tcp.fast_open_pause != pause {
+            self.resume_fast_open();
+        }
+    }
+
+    /// Uses Fast Open again, as writing `tcp_fastopen_blackhole_timeout_sec` does.
+    pub fn resume_fast_open(&mut self) {
+        self.stack.resume_fast_open();
+    }
+
+    /// Forgets Fast Open cookies, as `ip tcp_metrics flush` does.
+    pub fn forget_fast_open_cookies(&mut self) {
+        self.stack.forget_fast_open_cookies();
     }
 
     /// Ends every record as an administrator does with `ss -K`.
@@ -175,7 +192,8 @@ impl Machine {
     pub fn call(&mut self, call: Call) -> Step {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
-        let mut pending = Pending { ticket, call, deadline: None, waits: false, data: Vec::new(), count: 0 };
+        let mut pending =
+            Pending { ticket, call, deadline: None, waits: false, data: Vec::new(), count: 0, opening: None };
         let mut outcome = self.attempt(&mut pending);
         self.settle();
         if outcome.is_none() && pending.expired(self.now) {

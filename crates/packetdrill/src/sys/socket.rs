@@ -5,7 +5,7 @@ use super::files::{Kind, Phase, Socket};
 use super::reports::Reports;
 use super::{Machine, Pending};
 use crate::call::{Address, Fd, Out, Outcome};
-use lastack_core::{Error, Shutdown, State, TcpHandle};
+use lastack_core::{Error, SendFlags, Shutdown, State, TcpHandle};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -51,6 +51,7 @@ impl Machine {
             handle,
             v6,
             phase,
+            asks_cookie: false,
             receive_timeout: None,
             send_timeout: None,
             low_water: 1,
@@ -149,7 +150,7 @@ impl Machine {
     ) -> Result<Option<Outcome>, i32> {
         let file_waits = !self.files.get(fd).is_some_and(super::files::File::nonblocking);
         let socket = self.files.socket(fd)?;
-        let (handle, v6, phase, limit) = (socket.handle, socket.v6, socket.phase, socket.send_timeout);
+        let (handle, phase, limit) = (socket.handle, socket.phase, socket.send_timeout);
         let mut under_way = libc::EINPROGRESS;
         if p.waits {
             // Judged already; only how it ends is still open.
@@ -164,11 +165,15 @@ impl Machine {
             }
             match phase {
                 Phase::Connected => return Err(libc::EISCONN),
+                Phase::Connecting if self.defers_connect(handle) => return Err(libc::EISCONN),
                 Phase::Connecting => under_way = libc::EALREADY,
                 Phase::Unconnected => {
-                    self.start_connect(handle, v6, address)?;
-                    self.apply_header(fd)?;
-                    self.files.socket_mut(fd)?.phase = Phase::Connecting;
+                    self.start_connect(fd, address, None)?;
+                    if self.defers_connect(handle) {
+                        return Ok(Some(Outcome::ok(0)));
+                    }
+                    let fast = self.stack.tcp_fast_open(handle).is_some_and(|fast| fast.connect);
+                    self.files.socket_mut(fd)?.asks_cookie = fast;
                 }
             }
         }
@@ -196,7 +201,14 @@ impl Machine {
         }
     }
 
-    fn start_connect(&mut self, handle: TcpHandle, v6: bool, address: &Address) -> Result<(), i32> {
+    /// The SYN, with text if there is some and it can; gives how many bytes that takes.
+    pub(super) fn start_connect(
+        &mut self,
+        fd: Fd,
+        address: &Address,
+        text: Option<(&[u8], SendFlags)>,
+    ) -> Result<usize, i32> {
+        let (handle, v6) = self.files.socket(fd).map(|socket| (socket.handle, socket.v6))?;
         if self.stack.tcp_state(handle) != Some(State::Closed) {
             return Err(libc::EISCONN);
         }
@@ -212,18 +224,25 @@ impl Machine {
         if v6 && mapped(remote.ip()) && self.v6_only(handle) {
             return Err(libc::ENETUNREACH);
         }
-        match self.stack.tcp_connect(self.now, handle, remote) {
-            Ok(()) => Ok(()),
+        let begun = match text {
+            Some((text, flags)) => self.stack.tcp_connect_with(self.now, handle, remote, text, flags),
+            None => self.stack.tcp_connect(self.now, handle, remote).map(|()| 0),
+        };
+        let taken = begun.map_err(|error| match error {
             // A broadcast or multicast peer is out of reach for TCP.
-            Err(Error::Prohibited) => Err(libc::ENETUNREACH),
-            Err(error) => Err(error.errno()),
-        }
+            Error::Prohibited => libc::ENETUNREACH,
+            error => error.errno(),
+        })?;
+        self.apply_header(fd)?;
+        self.files.socket_mut(fd)?.phase = Phase::Connecting;
+        Ok(taken)
     }
 
     /// `connect` with AF_UNSPEC, and what a failed `connect` leaves: a socket as new, with its options and its port.
-    fn disconnect(&mut self, fd: Fd) -> Result<(), i32> {
+    pub(super) fn disconnect(&mut self, fd: Fd) -> Result<(), i32> {
         let now = self.now;
         let socket = self.files.socket_mut(fd)?;
+        socket.asks_cookie = false;
         socket.phase = Phase::Unconnected;
         self.stack.tcp_disconnect(now, socket.handle).map_err(Error::errno)
     }

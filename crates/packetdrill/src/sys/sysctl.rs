@@ -125,10 +125,14 @@ impl Settings {
             "tcp_syncookies" => tcp.syn_cookies = given.switch()?,
             "tcp_fastopen" => {
                 let bits: u32 = given.bits()?;
-                // Bit 1 is the client's, which lastack does not have: its connections open in the ordinary way.
+                tcp.fast_open_client = bits & 0x1 != 0;
+                tcp.fast_open_client_without_cookie = bits & 0x4 != 0;
                 tcp.fast_open_server = bits & 0x2 != 0;
                 tcp.fast_open_without_cookie = bits & 0x200 != 0;
                 tcp.fast_open_listeners = bits & 0x400 != 0;
+            }
+            "tcp_fastopen_blackhole_timeout_sec" => {
+                tcp.fast_open_pause = Duration::from_secs(given.number::<u32>()?.into());
             }
             "tcp_fastopen_key" => tcp.fast_open_keys = Some(given.keys()?),
             "tcp_abort_on_overflow" => tcp.abort_on_overflow = given.switch()?,

@@ -2,7 +2,7 @@
 
 use super::super::Machine;
 use crate::call::Fd;
-use lastack_core::{State, TcpInfo};
+use lastack_core::{FastOpenFailure, State, TcpInfo};
 
 /// `sizeof(struct tcp_info)`.
 const LEN: usize = 280;
@@ -106,7 +106,14 @@ fn first_bytes(out: &mut Layout, info: &TcpInfo) {
         options |= HAS_WSCALE;
     }
     out.put(0, &[state_number(info.state), info.recovery_state, info.retransmits, info.probes]);
-    out.put(4, &[info.backoff, options, theirs & 0xf | ours << 4, info.delivery_rate_app_limited.into()]);
+    let failure = match info.fast_open_failure {
+        FastOpenFailure::None => 0,
+        FastOpenFailure::CookieUnavailable => 1,
+        FastOpenFailure::DataNotAcked => 2,
+        FastOpenFailure::SynRetransmitted => 3,
+    };
+    let limited = u8::from(info.delivery_rate_app_limited);
+    out.put(4, &[info.backoff, options, theirs & 0xf | ours << 4, failure << 1 | limited]);
 }
 
 fn in_flight(out: &mut Layout, info: &TcpInfo) {

@@ -57,9 +57,13 @@ impl Machine {
                 name.resize(NAME_MAX, 0);
                 return Ok(cut(&name, len));
             }
-            libc::TCP_FASTOPEN | TCP_FASTOPEN_NO_COOKIE => {
-                let (limit, no_cookie) = self.stack.tcp_fast_open(handle).unwrap_or_default();
-                if name == libc::TCP_FASTOPEN { limit as i32 } else { no_cookie.into() }
+            libc::TCP_FASTOPEN | libc::TCP_FASTOPEN_CONNECT | TCP_FASTOPEN_NO_COOKIE => {
+                let fast = self.stack.tcp_fast_open(handle).unwrap_or_default();
+                match name {
+                    libc::TCP_FASTOPEN => fast.limit as i32,
+                    libc::TCP_FASTOPEN_CONNECT => fast.connect.into(),
+                    _ => fast.without_cookie.into(),
+                }
             }
             libc::TCP_FASTOPEN_KEY => {
                 let keys = self.stack.tcp_fast_open_keys(handle).ok_or(libc::EBADF)?;
@@ -169,7 +173,7 @@ impl Machine {
             }
             libc::TCP_FASTOPEN => TcpOption::FastOpen(small(0, i32::MAX)?),
             TCP_FASTOPEN_NO_COOKIE => TcpOption::FastOpenWithoutCookie(small(0, 1)? == 1),
-            libc::TCP_FASTOPEN_CONNECT => return Err(libc::EOPNOTSUPP),
+            libc::TCP_FASTOPEN_CONNECT => TcpOption::FastOpenConnect(small(0, 1)? == 1),
             libc::TCP_TIMESTAMP | libc::TCP_REPAIR_QUEUE | libc::TCP_REPAIR => return Err(libc::EPERM),
             _ => return self.set_kept(fd, libc::IPPROTO_TCP, name, number),
         };
