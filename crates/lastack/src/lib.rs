@@ -60,7 +60,7 @@ pub use lastack_device as device;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ConnectionError, error_of};
-pub use host::{CloseReport, Connection, Delivery, Host, HostBuilder, Loss, Undelivered};
+pub use host::{CloseReport, Connection, Delivery, Driver, Host, HostBuilder, Loss, Turn, Undelivered};
 #[doc(inline)]
 pub use relay::{RelayEnd, RelayOptions, RelayReport, RelayStream, Side, relay, relay_with};
 

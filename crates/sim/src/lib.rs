@@ -60,6 +60,7 @@ pub mod report;
 mod run;
 pub mod scenario;
 pub mod script;
+pub mod tokio;
 pub mod trace;
 pub mod units;
 
@@ -75,4 +76,5 @@ pub use report::{Failure, FailureKind, Report};
 pub use run::{Capture, Options, run_scenario, run_with};
 pub use scenario::Scenario;
 pub use script::{Act, Script};
+pub use tokio::AsyncNetwork;
 pub use trace::{Sample, SegmentEvent, SegmentKind, Series};

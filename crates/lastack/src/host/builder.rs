@@ -10,6 +10,7 @@ use std::time::Duration;
 use lastack_core::{Cidr, CidrError, Config, Route, Stack};
 use lastack_device::Device;
 
+use super::driver::Driver;
 use super::shard::Shard;
 use super::shared::{Owner, Shared};
 use super::{Host, ON_DRIVER, driver, exit};
@@ -109,6 +110,33 @@ impl HostBuilder {
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) without a device or with an impossible prefix; no randomness; no thread.
     pub fn start(mut self) -> io::Result<Host> {
+        let name = std::mem::take(&mut self.name);
+        let (host, driver) = self.start_stepped()?;
+        thread::Builder::new().name(name).spawn(move || {
+            ON_DRIVER.set(true);
+            driver::run(driver);
+        })?;
+        exit::register(&host.owner.shared);
+        Ok(host)
+    }
+
+    /// Makes a host without a thread: its packets move and its time passes in [`Driver::turn`] only. For those who own the
+    /// time, such as a simulator; the end of the process does not wait for such a host.
+    ///
+    /// ```
+    /// use lastack::device::{Capabilities, memory};
+    /// use lastack::{Host, Turn};
+    ///
+    /// let (device, _peer) = memory::pair(Capabilities::plain(1500), Capabilities::plain(1500));
+    /// let (host, mut driver) = Host::builder().device(device).address([10, 0, 0, 1], 24).start_stepped()?;
+    /// assert_eq!(driver.turn(), Turn::Wait(None));
+    /// # drop(host);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`HostBuilder::start`], but for the thread.
+    pub fn start_stepped(mut self) -> io::Result<(Host, Driver)> {
         if let Some(wrong) = self.wrong {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, wrong));
         }
@@ -135,13 +163,8 @@ impl HostBuilder {
         let clock = self.clock.unwrap_or_else(|| Box::new(SystemClock::new()));
         let stack = Stack::new(config, device.capabilities(), seed, clock.now());
         let shared = Arc::new(Shared::new(Shard::new(stack), clock, device.waker(), self.drain));
-        let for_driver = Arc::clone(&shared);
-        thread::Builder::new().name(self.name).spawn(move || {
-            ON_DRIVER.set(true);
-            driver::run(&for_driver, device);
-        })?;
-        exit::register(&shared);
-        Ok(Host { owner: Arc::new(Owner { shared }) })
+        let driver = Driver::new(Arc::clone(&shared), device);
+        Ok((Host { owner: Arc::new(Owner { shared }) }, driver))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The thread that owns the device. It is no task of anybody's runtime, so it outlives the sockets (law 9).
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,20 +29,66 @@ enum Next {
     Stop,
 }
 
+/// What is next after a [`Driver::turn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is more to do at this time.
+    Again,
+    /// Nothing until this time of the host's clock, a packet, or a call of the device's [`Waker`](lastack_device::Waker),
+    /// which comes as soon as a socket has something to do.
+    Wait(Option<Instant>),
+    /// The host is over.
+    Over,
+}
+
+/// What moves the packets of a host that has no thread: see [`HostBuilder::start_stepped`](super::HostBuilder::start_stepped).
+///
+/// Dropping it stops the host; calls on its sockets fail then.
+pub struct Driver {
+    device: Box<dyn Device + Send>,
+    stop: StopOnDrop,
+}
+
+impl Driver {
+    pub(super) fn new(shared: Arc<Shared>, device: Box<dyn Device + Send>) -> Self {
+        Self { device, stop: StopOnDrop(shared) }
+    }
+
+    /// Takes in what the device received, lets due timers act, gives the device what is to be sent, and wakes whom it
+    /// concerns; a batch at the most. Never waits.
+    pub fn turn(&mut self) -> Turn {
+        let shared = &self.stop.0;
+        shared.awake();
+        match round(shared, &mut *self.device) {
+            Ok(Next::Wait(deadline)) if shared.may_sleep() => Turn::Wait(deadline),
+            Ok(Next::Again | Next::Wait(_)) => Turn::Again,
+            Ok(Next::Stop) => Turn::Over,
+            Err(e) => {
+                fail(shared, &e);
+                Turn::Over
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
+}
+
 /// Runs a host until it is over.
-pub(crate) fn run(shared: &Arc<Shared>, mut device: Box<dyn Device + Send>) {
-    let _stop = StopOnDrop(shared);
+pub(crate) fn run(mut driver: Driver) {
     loop {
-        let next = match round(shared, &mut *device) {
-            Ok(Next::Wait(deadline)) => wait(shared, &mut *device, deadline).map(|()| false),
-            Ok(Next::Again) => Ok(false),
-            Ok(Next::Stop) => Ok(true),
-            Err(e) => Err(e),
-        };
-        match next {
-            Ok(false) => {}
-            Ok(true) => return,
-            Err(e) => return fail(shared, &e),
+        match driver.turn() {
+            Turn::Again => {}
+            Turn::Over => return,
+            Turn::Wait(deadline) => {
+                let Driver { device, stop: StopOnDrop(shared) } = &mut driver;
+                if let Err(e) = wait(shared, &mut **device, deadline) {
+                    return fail(shared, &e);
+                }
+            }
         }
     }
 }
@@ -136,13 +183,8 @@ fn give_back(shared: &Shared, wake: Vec<std::task::Waker>, traced: Vec<lastack_c
 }
 
 fn wait(shared: &Shared, device: &mut dyn Device, deadline: Option<Instant>) -> io::Result<()> {
-    if !shared.may_sleep() {
-        return Ok(());
-    }
     let timeout = deadline.map(|at| at.saturating_since(shared.now()));
-    let result = if timeout == Some(Duration::ZERO) { Ok(()) } else { device.wait(timeout) };
-    shared.awake();
-    result
+    if timeout == Some(Duration::ZERO) { Ok(()) } else { device.wait(timeout) }
 }
 
 /// The device is gone: every connection ends, and says so.
@@ -156,9 +198,9 @@ fn fail(shared: &Shared, e: &io::Error) {
 }
 
 /// Says that the driver is gone, however it goes.
-struct StopOnDrop<'a>(&'a Arc<Shared>);
+struct StopOnDrop(Arc<Shared>);
 
-impl Drop for StopOnDrop<'_> {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.with(|shard, now| {
             if shard.report.is_none() {

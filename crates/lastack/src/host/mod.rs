@@ -10,6 +10,7 @@ mod shared;
 mod waiters;
 
 pub use builder::HostBuilder;
+pub use driver::{Driver, Turn};
 pub use report::{CloseReport, Delivery, Loss, Undelivered};
 
 pub(crate) use park::block_on;

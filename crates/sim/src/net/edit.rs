@@ -215,3 +215,6 @@ pub(crate) fn too_big(from: IpAddr, packet: &[u8], mtu: u16) -> Option<Vec<u8>> 
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

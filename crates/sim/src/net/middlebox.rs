@@ -338,3 +338,6 @@ fn swallow(
     out.push(packet);
     swallowed
 }
+
+#[cfg(test)]
+mod tests;

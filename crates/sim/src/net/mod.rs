@@ -420,3 +420,6 @@ fn routes(hosts: usize, nodes: usize, pipes: &[Pipe]) -> Vec<Vec<Option<u32>>> {
     }
     routes
 }
+
+#[cfg(test)]
+mod tests;

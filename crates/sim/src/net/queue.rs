@@ -214,3 +214,6 @@ impl CoDel {
         t + Duration::from_nanos(nanos as u64)
     }
 }
+
+#[cfg(test)]
+mod tests;

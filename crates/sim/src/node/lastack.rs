@@ -4,6 +4,7 @@ use super::{Ended, Moved, Settings, Sock};
 use crate::scenario::HostSpec;
 use crate::trace::Sample;
 use crate::units::Size;
+use lastack_core::config::EcnPolicy;
 use lastack_core::wire::{Capabilities, PacketMeta};
 use lastack_core::{
     Cidr, Config, Error, Event, Instant, Ready, Shutdown, Stack, TcpHandle, TcpOption, TransitionEvent,
@@ -29,6 +30,10 @@ pub(crate) fn configuration(spec: &HostSpec, address: IpAddr) -> Result<Config, 
     tcp.sack = spec.sack.unwrap_or(tcp.sack);
     tcp.timestamps = spec.timestamps.unwrap_or(tcp.timestamps);
     tcp.window_scaling = spec.window_scaling.unwrap_or(tcp.window_scaling);
+    if let Some(number) = spec.ecn {
+        let policy = EcnPolicy::from_sysctl(number);
+        tcp.ecn = policy.ok_or_else(|| format!("host {}: ecn is 0, 1 or 2, not {number}", spec.name))?;
+    }
     if let Some(congestion) = &spec.congestion {
         tcp.congestion.clone_from(congestion);
     }

@@ -6,7 +6,7 @@ use crate::net::{Fault, Loss, Pipe, direction_name};
 use crate::report::{
     ConnectionReport, EndReport, Failure, FailureKind, FlowReport, LinkReport, Report, Spread, jain,
 };
-use crate::scenario::{FlowSpec, StackKind, Unfired, Who};
+use crate::scenario::{FlowSpec, Scenario, StackKind, Unfired, Who};
 use lastack_core::{How, Instant};
 
 /// Failures of one kind that are told one by one; more are counted.
@@ -51,7 +51,7 @@ pub(super) fn settle(world: &mut World<'_>, mut failures: Vec<Failure>) -> Repor
         faults,
         flows: flows(world),
         fairness: jain(&world.connections.iter().filter_map(goodput).collect::<Vec<_>>()),
-        links: world.net.pipes.iter().map(|pipe| link(world, pipe)).collect(),
+        links: world.net.pipes.iter().map(|pipe| link_report(world.scenario, pipe)).collect(),
         connections: world.connections.iter().map(|c| connection(world, c)).collect(),
         series: series.into_iter().map(|(_, series)| series).collect(),
         segments: Vec::new(),
@@ -229,11 +229,12 @@ fn faults(world: &World<'_>) -> Vec<Fault> {
     faults
 }
 
-fn link(world: &World<'_>, pipe: &Pipe) -> LinkReport {
+/// What one direction of a link did.
+pub(crate) fn link_report(scenario: &Scenario, pipe: &Pipe) -> LinkReport {
     let (tally, queue) = (&pipe.tally, &pipe.queue.tally);
     let lost = Loss::ALL.into_iter().map(|cause| (cause.text(), tally.lost[cause as usize]));
     LinkReport {
-        link: direction_name(world.scenario, pipe),
+        link: direction_name(scenario, pipe),
         packets: tally.packets,
         bytes: tally.bytes,
         delivered: tally.delivered,

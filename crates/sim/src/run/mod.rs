@@ -3,6 +3,8 @@
 mod account;
 mod world;
 
+pub(crate) use account::link_report;
+
 use crate::report::{Failure, FailureKind, Report};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
