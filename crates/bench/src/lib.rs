@@ -6,6 +6,7 @@
 //! * [`summary`]: interleaved timed runs, rates and ratios;
 //! * [`gateway`]: `lastack run`, slirp4netns and pasta under the same loads, in network namespaces;
 //! * [`wan`]: lastack and the running kernel as senders over the same emulated road, in real time;
+//! * [`matrix`]: goodput over many roads in virtual time;
 //! * [`callgrind`]: the same work counted in instructions;
 //! * [`memory`]: bytes per idle connection and per TIME_WAIT record, through the counting [`alloc`]ator.
 
@@ -14,6 +15,7 @@ pub mod callgrind;
 pub mod gateway;
 pub mod lastack_peer;
 pub mod link;
+pub mod matrix;
 pub mod memory;
 pub mod smoltcp_peer;
 pub mod stream;

@@ -5,6 +5,7 @@ use lastack_bench::alloc::Counting;
 use lastack_bench::callgrind::{self, Instructions};
 use lastack_bench::gateway::load::Load;
 use lastack_bench::gateway::{self, Tool, place};
+use lastack_bench::matrix;
 use lastack_bench::memory::{self, Figure};
 use lastack_bench::summary::{self, Outcome};
 use lastack_bench::wan::{self, Point};
@@ -50,6 +51,8 @@ enum What {
     Wan(Wan),
     /// Connections of lastack, and of lastack and the kernel, side by side on one road: Jain's index. Needs root.
     Fairness(Wan),
+    /// Goodput over 90 roads in virtual time, lastack with each congestion control and smoltcp: the same on every machine.
+    Matrix(Matrix),
     /// The server's side of `gateway`.
     #[command(hide = true)]
     GatewayServer,
@@ -132,6 +135,46 @@ struct Gateway {
     /// The command; by default the one beside this program, or of the release build.
     #[arg(long, value_name = "PATH")]
     lastack: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Matrix {
+    /// Compare with the table in this file, between its marks, and fail if it differs.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Put the table into this file, between its marks.
+    #[arg(long, value_name = "FILE", conflicts_with = "check")]
+    write: Option<PathBuf>,
+    /// Runs at the same time; default: one per processor.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+}
+
+impl Matrix {
+    fn run(&self) -> Result<(), Box<dyn Error>> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let table = matrix::measure(self.jobs.map_or(cores, usize::from))?;
+        let Some(file) = self.check.as_ref().or(self.write.as_ref()) else {
+            print!("{table}");
+            return Ok(());
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let fresh = matrix::replace(&text, &table)
+            .ok_or_else(|| format!("{} has no marks for the table", file.display()))?;
+        if self.write.is_some() {
+            return Ok(std::fs::write(file, fresh)?);
+        }
+        if fresh != text {
+            let difference = matrix::difference(&text, &fresh);
+            return Err(format!(
+                "{} is not what the code gives now:\n{difference}\
+                 look at it, and write it anew: cargo run --release -p lastack-bench -- matrix --write {0}",
+                file.display()
+            )
+            .into());
+        }
+        Ok(())
+    }
 }
 
 #[derive(clap::Args)]
@@ -328,6 +371,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             let Wan { congestion, runs, seconds, .. } = arguments;
             report.fairness = wan::fairness(&arguments.points(), congestion, *runs, *seconds)?;
         }
+        What::Matrix(arguments) => return arguments.run(),
         What::GatewayServer => return Ok(place::server()?),
         What::GatewayLoad { server, load, seconds } => return place::client(server, load, *seconds),
         What::Count { case, peer } => {

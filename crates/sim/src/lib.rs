@@ -3,7 +3,7 @@
 //! # A network
 //! A [`Scenario`] is data: hosts that run lastack or smoltcp, routers, links with what goes wrong on them, middleboxes, and
 //! applications. [`run_scenario`] carries it out; everything follows from the scenario and one seed, so the same packets
-//! come on every machine. [`library`] has scenarios by name.
+//! come on every machine. [`library()`] has scenarios by name.
 //!
 //! ```
 //! let entry = lastack_sim::library().iter().find(|entry| entry.name == "half-close").unwrap();
@@ -56,6 +56,8 @@ mod node;
 pub mod packet;
 pub mod pair;
 pub mod peer;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod report;
 mod run;
 pub mod scenario;

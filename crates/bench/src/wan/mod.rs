@@ -32,15 +32,19 @@ pub struct Point {
 }
 
 impl Point {
-    /// What happens to data, and to acknowledgements. The queue holds what the road does (rate times round-trip time).
+    /// Bytes that may wait at the bottleneck: what the road holds (rate times round-trip time), 64 packets at the least.
+    pub(crate) fn queue(&self) -> u64 {
+        ((self.rate * 1e6 / 8.0 * self.rtt * 1e-3) as u64).max(LEAST_QUEUE)
+    }
+
+    /// What happens to data, and to acknowledgements.
     fn impairments(&self) -> (Impairment, Impairment) {
         let rate = (self.rate * 1e6) as u64;
         let rtt = Duration::from_secs_f64(self.rtt * 1e-3);
-        let queue = (self.rate * 1e6 / 8.0 * rtt.as_secs_f64()) as u64;
         let back = Impairment { delay: rtt / 2, limit: usize::MAX, ..Impairment::default() };
         let forward = Impairment {
             rate: Some(rate),
-            queue: Some(queue.max(LEAST_QUEUE)),
+            queue: Some(self.queue()),
             loss: self.loss * 1e-2,
             reorder: self.reorder * 1e-2,
             reorder_by: rtt / 4,

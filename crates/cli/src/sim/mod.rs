@@ -1,10 +1,12 @@
 //! `lastack sim`: a network of real stacks in virtual time.
 
+mod plot;
 mod text;
 
 use crate::output;
 use clap::{Parser, Subcommand};
 use lastack_sim::{Capture, Options, Report, Scenario, library, run_with};
+pub use plot::{End, PlotArgs};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write, stderr};
@@ -24,6 +26,8 @@ Examples:
   lastack sim lossy-wifi
   lastack sim bufferbloat --seed 7 --json | jq '.flows'
   lastack sim partition --capture partition.pcapng
+  lastack sim satellite --plot satellite.svg
+  lastack sim lossy-wifi --plot detail.png --plot-span 1.2..1.5
   lastack sim short-connections --seeds 1..101
   lastack sim show satellite > mine.toml && lastack sim ./mine.toml
 
@@ -85,6 +89,9 @@ pub struct Sim {
     /// The link to capture; default: the first of the scenario
     #[arg(long, value_name = "NAME", requires = "capture")]
     pub link: Option<String>,
+    /// What to draw
+    #[command(flatten)]
+    pub plot: PlotArgs,
 }
 
 /// What else there is.
@@ -159,6 +166,7 @@ fn one(args: &Sim, scenario: &Scenario) -> Result<bool, String> {
         let writer = Box::new(BufWriter::new(file));
         options.capture = Some(Capture { link: args.link.clone(), writer });
     }
+    args.plot.prepare(&mut options);
     let visible = stderr().is_terminal();
     if visible {
         let mut shown = Instant::now();
@@ -175,6 +183,7 @@ fn one(args: &Sim, scenario: &Scenario) -> Result<bool, String> {
         let _ = write!(stderr(), "\r\x1b[K");
     }
     let report = report?;
+    args.plot.draw(&report)?;
     let text = if args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
         format!("{text}\n")

@@ -51,6 +51,30 @@ fn sim_lists_shows_and_runs_files_and_captures() {
 }
 
 #[test]
+fn sim_draws_a_connection_whole_and_in_part() {
+    let (svg, png) = (temporary("sim-plot.svg"), temporary("sim-plot.png"));
+    let paths = [&svg, &png].map(|file| file.to_str().expect("UTF-8"));
+    stdout(&["sim", "lossy-wifi", "--plot", paths[0], "--plot", paths[1]]);
+    let drawing = fs::read_to_string(&svg).expect("the drawing");
+    let tree = roxmltree::Document::parse(&drawing).expect("XML");
+    let words: Vec<_> = tree.descendants().filter_map(|node| node.text()).map(str::trim).collect();
+    for part in [
+        "lossy-wifi, seed 1: connection 0 of bulk, what the client sent",
+        "congestion window",
+        "smoothed round-trip time",
+        "Mbit/s",
+        "named by SACK",
+        "lost in the network",
+    ] {
+        assert!(words.contains(&part), "{part} is missing: {words:?}");
+    }
+    let whole = fs::read(&png).expect("the picture");
+    assert!(whole.starts_with(b"\x89PNG"), "no PNG");
+    stdout(&["sim", "lossy-wifi", "--plot", paths[1], "--plot-span", "1..1.2"]);
+    assert_ne!(whole, fs::read(&png).expect("the part of it"));
+}
+
+#[test]
 fn sim_runs_many_seeds_and_names_the_one_that_failed() {
     let all = stdout(&["sim", "half-close", "--seeds", "1..6", "--jobs", "2"]);
     assert!(all.starts_with("5 seeds (1..6), 0 failed; "), "{all}");
@@ -85,6 +109,12 @@ fn sim_says_what_is_wrong_with_a_scenario_or_the_command_line() {
     let packets = temporary("sim-nowhere.pcapng");
     let capture = ["sim", "clean", "--capture", packets.to_str().expect("UTF-8"), "--link", "nowhere"];
     wrong(&capture, "there is no link 'nowhere'; there are client-server");
+    wrong(&["sim", "clean", "--plot", "run.gif"], "the name has to end in .svg or .png");
+    wrong(
+        &["sim", "clean", "--plot", "run.svg", "--plot-connection", "7"],
+        "there is no connection 7; the run had 1",
+    );
+    wrong(&["sim", "clean", "--plot", "run.svg", "--plot-span", "2..1"], "the first before the second");
     let file = temporary("sim-wrong.toml");
     fs::write(&file, SMALL.replace("rate", "speed")).expect("the file");
     wrong(&["sim", file.to_str().expect("UTF-8")], "unknown field `speed`");
