@@ -47,6 +47,12 @@ pub enum Error {
     TimedOut(Timeout),
     /// ICMP: host unreachable, or hop limit exceeded (EHOSTUNREACH).
     HostUnreachable,
+    /// ICMP: the destination is not known (EHOSTDOWN).
+    HostDown,
+    /// ICMP: the source is isolated (ENONET).
+    HostIsolated,
+    /// ICMP: a source route failed (EOPNOTSUPP).
+    SourceRouteFailed,
     /// No route, or ICMP: network unreachable (ENETUNREACH).
     NetworkUnreachable,
     /// ICMP: protocol unreachable (ENOPROTOOPT).
@@ -83,7 +89,9 @@ impl Error {
             Self::BrokenPipe => "EPIPE",
             Self::Protocol => "EPROTO",
             Self::MessageTooLong => "EMSGSIZE",
+            Self::HostIsolated => "ENONET",
             Self::ProtocolUnreachable => "ENOPROTOOPT",
+            Self::SourceRouteFailed => "EOPNOTSUPP",
             Self::AddressFamily => "EAFNOSUPPORT",
             Self::AddrInUse => "EADDRINUSE",
             Self::AddrNotAvailable => "EADDRNOTAVAIL",
@@ -95,6 +103,7 @@ impl Error {
             Self::NotConnected => "ENOTCONN",
             Self::TimedOut(_) => "ETIMEDOUT",
             Self::ConnectionRefused => "ECONNREFUSED",
+            Self::HostDown => "EHOSTDOWN",
             Self::HostUnreachable => "EHOSTUNREACH",
             Self::InProgress => "EALREADY",
         }
@@ -110,10 +119,11 @@ impl Error {
             Self::Prohibited => 13,
             Self::InvalidInput => 22,
             Self::BrokenPipe => 32,
+            Self::HostIsolated => 64,
             Self::Protocol => 71,
             Self::MessageTooLong => 90,
             Self::ProtocolUnreachable => 92,
-            Self::NotSupported => 95,
+            Self::SourceRouteFailed | Self::NotSupported => 95,
             Self::AddressFamily => 97,
             Self::AddrInUse => 98,
             Self::AddrNotAvailable => 99,
@@ -125,6 +135,7 @@ impl Error {
             Self::NotConnected => 107,
             Self::TimedOut(_) => 110,
             Self::ConnectionRefused => 111,
+            Self::HostDown => 112,
             Self::HostUnreachable => 113,
             Self::InProgress => 114,
         }
@@ -151,6 +162,9 @@ impl fmt::Display for Error {
             Self::TimedOut(Timeout::KeepAlive) => "timed out: keep-alive probes stayed unanswered",
             Self::TimedOut(Timeout::User) => "timed out: user timeout",
             Self::HostUnreachable => "host unreachable",
+            Self::HostDown => "host unknown to the last router",
+            Self::HostIsolated => "this host is isolated, says a router",
+            Self::SourceRouteFailed => "source route failed",
             Self::NetworkUnreachable => "network unreachable",
             Self::ProtocolUnreachable => "protocol unreachable",
             Self::Protocol => "protocol error reported by ICMP",

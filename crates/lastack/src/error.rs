@@ -75,7 +75,7 @@ impl ConnectionError {
             Error::ConnectionAborted => "open a new connection if this was not intended",
             Error::TimedOut(Timeout::Syn) => "check the address and the way to it; a filter may drop the SYN",
             Error::TimedOut(_) => "open a new connection; the peer or the way to it is gone",
-            Error::HostUnreachable => "check the address and that the host is up",
+            Error::HostUnreachable | Error::HostDown => "check the address and that the host is up",
             Error::NetworkUnreachable => {
                 "add a route or an address of that family to the host's configuration"
             }
@@ -151,7 +151,7 @@ fn kind_of(error: Error) -> ErrorKind {
         Error::ConnectionRefused => ErrorKind::ConnectionRefused,
         Error::ConnectionAborted => ErrorKind::ConnectionAborted,
         Error::TimedOut(_) => ErrorKind::TimedOut,
-        Error::HostUnreachable => ErrorKind::HostUnreachable,
+        Error::HostUnreachable | Error::HostDown => ErrorKind::HostUnreachable,
         Error::NetworkUnreachable => ErrorKind::NetworkUnreachable,
         Error::Prohibited => ErrorKind::PermissionDenied,
         Error::AddrInUse => ErrorKind::AddrInUse,

@@ -36,6 +36,8 @@ pub enum IcmpUnreach {
 pub(crate) enum IcmpErrorKind {
     NetUnreachable,
     HostUnreachable,
+    HostUnknown,
+    HostIsolated,
     ProtocolUnreachable,
     PortUnreachable,
     /// IPv4; `None` from routers that do not say the MTU of the next hop.
@@ -77,13 +79,14 @@ impl IcmpError {
     pub(crate) fn error(&self) -> Error {
         match self.kind {
             IcmpErrorKind::NetUnreachable => Error::NetworkUnreachable,
-            // Linux has EHOSTUNREACH for a filter over IPv4 and EACCES over IPv6; for a failed source route it has
-            // EOPNOTSUPP, which no socket of ours can provoke.
+            // Linux has EHOSTUNREACH for a filter over IPv4 and EACCES over IPv6.
             IcmpErrorKind::Prohibited if self.remote.is_ipv6() => Error::Prohibited,
-            IcmpErrorKind::HostUnreachable
-            | IcmpErrorKind::Prohibited
-            | IcmpErrorKind::SourceRouteFailed
-            | IcmpErrorKind::TimeExceeded => Error::HostUnreachable,
+            IcmpErrorKind::HostUnreachable | IcmpErrorKind::Prohibited | IcmpErrorKind::TimeExceeded => {
+                Error::HostUnreachable
+            }
+            IcmpErrorKind::HostUnknown => Error::HostDown,
+            IcmpErrorKind::HostIsolated => Error::HostIsolated,
+            IcmpErrorKind::SourceRouteFailed => Error::SourceRouteFailed,
             IcmpErrorKind::ProtocolUnreachable => Error::ProtocolUnreachable,
             IcmpErrorKind::PortUnreachable => Error::ConnectionRefused,
             IcmpErrorKind::FragNeeded { .. } | IcmpErrorKind::PacketTooBig { .. } => Error::MessageTooLong,
@@ -97,13 +100,11 @@ impl IcmpError {
         if self.remote.is_ipv6() {
             return self.hard && !matches!(self.kind, IcmpErrorKind::PacketTooBig { .. });
         }
-        matches!(
-            self.kind,
-            IcmpErrorKind::NetUnreachable
-                | IcmpErrorKind::HostUnreachable
-                | IcmpErrorKind::TimeExceeded
-                | IcmpErrorKind::ParameterProblem
-        )
+        match self.kind {
+            IcmpErrorKind::NetUnreachable | IcmpErrorKind::HostUnreachable => !self.hard,
+            IcmpErrorKind::TimeExceeded | IcmpErrorKind::ParameterProblem => true,
+            _ => false,
+        }
     }
 }
 
@@ -422,15 +423,15 @@ fn unreachable_v4(code: icmp::Unreachable) -> Option<(IcmpErrorKind, bool)> {
     use icmp::Unreachable as U;
     Some(match code {
         U::Network | U::NetworkTos => (IcmpErrorKind::NetUnreachable, false),
-        U::NetworkUnknown | U::HostIsolated => (IcmpErrorKind::NetUnreachable, true),
+        U::NetworkUnknown | U::NetworkProhibited => (IcmpErrorKind::NetUnreachable, true),
+        U::HostIsolated => (IcmpErrorKind::HostIsolated, true),
+        U::HostUnknown => (IcmpErrorKind::HostUnknown, true),
         U::Host | U::HostTos => (IcmpErrorKind::HostUnreachable, false),
-        U::HostUnknown | U::PrecedenceViolation | U::PrecedenceCutoff => {
-            (IcmpErrorKind::HostUnreachable, true)
-        }
+        U::PrecedenceViolation | U::PrecedenceCutoff => (IcmpErrorKind::HostUnreachable, true),
         U::Protocol => (IcmpErrorKind::ProtocolUnreachable, true),
         U::Port => (IcmpErrorKind::PortUnreachable, true),
         U::SourceRoute => (IcmpErrorKind::SourceRouteFailed, false),
-        U::NetworkProhibited | U::HostProhibited | U::Filtered => (IcmpErrorKind::Prohibited, true),
+        U::HostProhibited | U::Filtered => (IcmpErrorKind::Prohibited, true),
         U::FragmentationNeeded | U::Other(_) => return None,
     })
 }

@@ -145,7 +145,11 @@ impl Tcb {
         if self.is(Is::SACK) && cx.cfg.tcp.sack {
             let range = self
                 .rcv_offset(seg.seq)
-                .and_then(|offset| self.rcv_buf.range_containing(offset))
+                .and_then(|offset| {
+                    // A bare FIN stands behind what it ends.
+                    let at = offset - u64::from(seg.payload.is_empty() && offset > 0);
+                    self.rcv_buf.range_containing(at).filter(|(_, to)| *to >= offset)
+                })
                 .map(|(from, to)| (self.rcv_seq(from), self.rcv_seq(to)));
             let (start, end) = range.unwrap_or((seg.seq, seg.seq));
             let end = if self.fin_at == Some(end) { end + 1 } else { end };
