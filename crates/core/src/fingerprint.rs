@@ -99,6 +99,7 @@ impl Request {
             ttl,
             tos,
             ecn,
+            syn_ecn,
             deferred,
             defer_accept,
             acked,
@@ -112,6 +113,7 @@ impl Request {
         (current, tuple, listener.index(), from_cookie).hash(h);
         (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
         (window, path_mtu, max_seg, rcv_wscale, retransmits, ttl, tos, ecn, deferred).hash(h);
+        syn_ecn.hash(h);
         (defer_accept, acked).hash(h);
         age(now, *made_at, h);
         age(now, *sent_at, h);
@@ -197,10 +199,9 @@ impl Tcb {
         let una = self.snd_buf.start();
         (tuple, current, is.bits(), ca_state, ecn).hash(h);
         if let Some(counts) = ecn_counts
-            && ecn.contains(Ecn::EACH)
+            && ecn.intersects(Ecn::EACH | Ecn::ACCURATE)
         {
-            (*rcv_nxt - counts.echoed_to).hash(h);
-            counts.owed.iter().for_each(|(ack, echo)| (*rcv_nxt - *ack, echo).hash(h));
+            counts.fingerprint(now, *rcv_nxt, h);
         }
         // Numbers that lie behind SND.UNA have no meaning any more.
         for seq in [snd_nxt, snd_sml, recover, cwnd_usage_end] {

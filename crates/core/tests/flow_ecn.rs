@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use lastack_core::wire::{PacketMeta, ipv4};
-use lastack_core::{CongestionReport, EcnKind, EcnPolicy};
+use lastack_core::{CongestionReport, EcnKind, EcnOption, EcnPolicy};
 use proptest::prelude::*;
 
 const BOTH: EcnPolicy = EcnPolicy { accept: EcnKind::Classic, connect: EcnKind::Classic };
@@ -296,13 +296,128 @@ fn dctcp_is_reno_where_the_peer_has_no_ecn() {
     assert!(matches!(report, Some(CongestionReport::Dctcp { active: false, .. })), "{report:?}");
 }
 
+const ACCURATE: EcnPolicy = EcnPolicy { accept: EcnKind::Accurate, connect: EcnKind::Accurate };
+
+fn accurate() -> Config {
+    let mut config = config();
+    config.tcp.ecn = ACCURATE;
+    config
+}
+
+/// RFC 9768 3.1: the handshake, and what each packet of the connection carries.
+#[test]
+fn accurate_ecn_counts_every_mark_in_both_directions() {
+    for option in [EcnOption::Never, EcnOption::Sparing, EcnOption::Always] {
+        let mut config = accurate();
+        config.tcp.ecn_option = option;
+        let mut pair = Pair::new(&config, ms(10));
+        let ends = pair.connected();
+        let flags_of = |n: usize| pair.log[n].sent.flags;
+        assert_eq!(flags_of(0), flags("SYN,ECE,CWR,AE"));
+        assert_eq!(flags_of(1), flags("SYN,ACK,CWR"));
+        assert_eq!(flags_of(2), flags("ACK,CWR"));
+        assert_eq!(pair.log[1].sent.options.accurate_ecn.is_some(), option > EcnOption::Never);
+        pair.rule(|flying| if flying.index % 20 == 19 { Fate::Mark } else { Fate::Deliver });
+        transfer(&mut pair, ends, 1_000_000);
+        pair.run(s(1));
+        let (a, b) = (pair.a.tcp_info(ends.0).unwrap(), pair.b.tcp_info(ends.1).unwrap());
+        let (counted, marked) = (u64::from(a.delivered_ce), pair.b.counters().ip.in_ce);
+        assert!(a.ecn && b.ecn && b.ecn_seen && marked > 20);
+        // Batches of more than seven are counted as often as the counter may have gone round; the option knows better.
+        assert!(counted >= marked - 8, "{option:?}: {counted} of {marked}");
+        if option == EcnOption::Always {
+            assert!(counted <= marked + 64, "{counted} of {marked}");
+        }
+        assert_eq!((a.retransmissions, b.retransmissions), (0, 0));
+        assert!(pair.log.iter().skip(2).all(|flying| flying.sent.tos() == 2));
+        assert!(a.ssthresh < u32::MAX);
+    }
+}
+
+/// RFC 9768 3.1.2: peers that have less, or nothing.
+#[test]
+fn accurate_ecn_makes_do_with_what_the_peer_has() {
+    for (answer, uses, tos, third) in [
+        ("SYN,ACK", false, 0, "ACK"),
+        ("SYN,ACK,ECE", true, 2, "ACK"),
+        ("SYN,ACK,ECE,AE", true, 2, "ACK"),
+        ("SYN,ACK,ECE,CWR,AE", false, 0, "ACK"),
+        ("SYN,ACK,CWR", true, 2, "ACK,CWR"),
+        // Our SYN came as ECT(0) to the peer: the way rewrites it, and what we send stays unmarked.
+        ("SYN,ACK,AE", true, 0, "ACK,CWR"),
+    ] {
+        let mut rig = Rig::new(Setup::default().with(|config| config.tcp.ecn = ACCURATE));
+        let h = rig.stack.tcp_socket();
+        rig.stack.tcp_bind(h, rig.local).unwrap();
+        rig.stack.tcp_connect(rig.now, h, rig.peer).unwrap();
+        rig.pump();
+        let syn = rig.sent.pop_front().unwrap();
+        assert_eq!((syn.flags, syn.tos()), (flags("SYN,ECE,CWR,AE"), 0));
+        (rig.iss, rig.socket) = (syn.seq, Some(h));
+        rig.inject(seg(answer, -1, 0));
+        assert_eq!(rig.sent.pop_front().unwrap().flags, flags(third), "{answer}");
+        assert_eq!(rig.stack.tcp_info(h).unwrap().ecn, uses, "{answer}");
+        rig.write(b"x").unwrap();
+        rig.pump();
+        let sent = rig.sent.pop_front().unwrap();
+        assert_eq!(sent.tos(), tos, "{answer}");
+        let counts = uses && third != "ACK";
+        assert_eq!(sent.flags.contains(Flags::ECE | Flags::AE), counts, "{answer}");
+    }
+}
+
+/// RFC 9768 3.1.2, table 2, and 3.2.2.1: the handshake tells with which bits the SYN and the SYN-ACK came.
+#[test]
+fn accurate_ecn_reflects_the_bits_of_the_handshake() {
+    for (tos, answer) in [(0, "CWR"), (1, "ECE,CWR"), (2, "AE"), (3, "CWR,AE")] {
+        let mut rig = Rig::new(Setup::default().with(|config| config.tcp.ecn = ACCURATE));
+        rig.listen(4);
+        let mut syn = rig.build(&seg("SYN,ECE,CWR,AE", -1, 0));
+        set_tos(&mut syn, tos);
+        rig.inject_packet(&syn);
+        assert_eq!(rig.sent.pop_front().unwrap().flags, flags(&format!("SYN,ACK,{answer}")));
+
+        let mut rig = Rig::new(Setup::default().with(|config| config.tcp.ecn = ACCURATE));
+        let h = rig.stack.tcp_socket();
+        rig.stack.tcp_bind(h, rig.local).unwrap();
+        rig.stack.tcp_connect(rig.now, h, rig.peer).unwrap();
+        rig.pump();
+        rig.iss = rig.sent.pop_front().unwrap().seq;
+        let mut syn_ack = rig.build(&seg("SYN,ACK,CWR", -1, 0));
+        set_tos(&mut syn_ack, tos);
+        rig.inject_packet(&syn_ack);
+        let third = rig.sent.pop_front().unwrap();
+        assert_eq!((third.flags, third.tos()), (flags(&format!("ACK,{answer}")), 2));
+    }
+}
+
+/// RFC 9768 3.2.2.4: a third segment whose flags are zero: marks would not come back.
+#[test]
+fn accurate_ecn_with_zeroed_flags_sends_nothing_that_may_be_marked() {
+    for (third, tos) in [("ACK", 0), ("ACK,CWR", 2), ("ACK,AE", 0)] {
+        let mut rig = Rig::new(Setup::default().with(|config| config.tcp.ecn = ACCURATE));
+        let listener = rig.listen(4);
+        rig.inject(seg("SYN,ECE,CWR,AE", -1, 0));
+        rig.iss = rig.sent.pop_front().unwrap().seq;
+        rig.inject(seg(third, 0, 0));
+        rig.socket = rig.stack.tcp_accept(listener).ok();
+        rig.write(b"x").unwrap();
+        rig.pump();
+        assert_eq!(rig.sent.pop_front().unwrap().tos(), tos, "{third}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Whatever is marked, lost or late, on either way: all arrives, and both sides come to rest.
     #[test]
-    fn marks_and_losses_together_do_no_harm(fates in prop::collection::vec(0u8..40, 1..200)) {
-        let mut pair = Pair::new(&config(), ms(10));
+    fn marks_and_losses_together_do_no_harm(
+        fates in prop::collection::vec(0u8..40, 1..200),
+        kind in prop::bool::ANY,
+    ) {
+        let config = if kind { config() } else { accurate() };
+        let mut pair = Pair::new(&config, ms(10));
         let ends = pair.connected();
         pair.rule(move |flying| match fates[flying.index % fates.len()] {
             0 => Fate::Drop,

@@ -4,13 +4,15 @@
 use packetdrill::sys::Settings;
 
 /// Under `net/ipv4`.
-const IPV4: [&str; 37] = [
+const IPV4: [&str; 39] = [
     "ip_default_ttl",
     "ip_local_port_range",
     "tcp_abort_on_overflow",
     "tcp_congestion_control",
     "tcp_ecn",
     "tcp_ecn_fallback",
+    "tcp_ecn_option",
+    "tcp_ecn_option_beacon",
     "tcp_fastopen",
     "tcp_fastopen_blackhole_timeout_sec",
     "tcp_fastopen_key",

@@ -159,6 +159,7 @@ impl<'a> PacketPrinter<'a> {
             sack,
             user_timeout,
             fast_open,
+            accurate_ecn,
             malformed,
         } = options;
         // The first is opened by the bracket, the others by a comma.
@@ -186,6 +187,14 @@ impl<'a> PacketPrinter<'a> {
         if let Some(timeout) = user_timeout {
             let unit = if timeout.minutes { "min" } else { "s" };
             write!(f, "{}uto {} {unit}", next(), timeout.value)?;
+        }
+        if let Some(option) = accurate_ecn {
+            write!(f, "{}accecn", next())?;
+            for (name, field) in [("e1b", option.e1b()), ("ceb", option.ceb()), ("e0b", option.e0b())] {
+                if let Some(bytes) = field {
+                    write!(f, " {name} {bytes}")?;
+                }
+            }
         }
         if let Some(option) = fast_open {
             write!(f, "{}{}", next(), if option.experimental { "exp-tfo" } else { "tfo" })?;

@@ -5,9 +5,11 @@ use core::net::IpAddr;
 use crate::checksum::{self, Sum};
 use crate::{Error, SeqNumber, ip};
 
+mod accurate_ecn;
 mod fast_open;
 mod options;
 
+pub use accurate_ecn::AccurateEcn;
 pub use fast_open::{FastOpen, MAX_COOKIE_LEN, MIN_COOKIE_LEN};
 pub use options::{MAX_OPTIONS_LEN, MAX_SACK_BLOCKS, Options, SackBlocks, UserTimeout};
 
@@ -237,7 +239,7 @@ impl Repr {
 
     /// Writes the header, with zero in the checksum field, to the start of `buf` and gives its length.
     ///
-    /// The options stand where Linux puts them: MSS, SACK-permitted, timestamps, window scale, SACK, user timeout,
+    /// The options stand where Linux puts them: MSS, SACK-permitted, timestamps, Accurate ECN, window scale, SACK, user timeout,
     /// padded with no-operations in front to 32 bits. SACK blocks that do not fit are left out, the last first.
     ///
     /// # Errors

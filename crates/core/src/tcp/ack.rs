@@ -2,6 +2,7 @@
 //! Linux `tcp_ack`, `tcp_clean_rtx_queue`).
 
 use super::congestion::{AckSample, Brief, Needs};
+use super::ecn::Ecn;
 use super::info::Wait;
 use super::scoreboard::{CaState, Sent, SentFlags};
 use super::segment::Seg;
@@ -133,6 +134,9 @@ impl Tcb {
         self.update_ts_recent(cx, seg);
         let mut ack = self.begin_ack(seg);
         ack.told.set(Told::ECE, self.echoes_mark(seg));
+        if self.ecn.contains(Ecn::ACCURATE) {
+            self.count_arrival(seg);
+        }
         let was_shut = self.snd_wnd == 0;
         if self.update_send_window(seg) {
             ack.told |= Told::WINDOW;
@@ -218,6 +222,9 @@ impl Tcb {
             self.release_acked(cx, seg.ack);
         }
         // Before the window is reduced: by how much may depend on it.
+        if self.ecn.contains(Ecn::ACCURATE) {
+            self.take_ace(cx, seg, ack, self.stats.delivered.wrapping_sub(delivered));
+        }
         let counted = self.count_echo(cx, ack, delivered);
         if self.loss.is_some() {
             self.update_reordering_window(ack.newest.map_or(0, |sent| sent.delivered));

@@ -4,6 +4,7 @@
 //! New data is sent as ECT(0). A router marks it CE instead of dropping it; the receiver echoes the mark (ECE) on all that it
 //! sends, until the sender says that its window is smaller (CWR). What the window becomes is in `recovery` (`enter_cwr`).
 
+use super::accurate_ecn::{Counters, ace_of, reflected};
 use super::ack::{Ack, Told};
 use super::congestion::Needs;
 use super::output::OutSegment;
@@ -11,8 +12,10 @@ use super::segment::Seg;
 use super::tcb::{Is, Tcb};
 use crate::config::EcnKind;
 use crate::ctx::Ctx;
+use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::hash::{Hash, Hasher};
 use lastack_wire::SeqNumber;
 use lastack_wire::tcp::Flags;
 
@@ -29,7 +32,7 @@ pub(crate) const CE: u8 = 3;
 bitflags::bitflags! {
     /// Where a connection stands with ECN (Linux `ecn_flags`). Empty: not in use.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-    pub(crate) struct Ecn: u8 {
+    pub(crate) struct Ecn: u16 {
         /// As RFC 3168 has it: in use, or asked for (Linux `TCP_ECN_OK`).
         const CLASSIC = 1;
         /// The window was reduced: the next new data says so with CWR (`TCP_ECN_QUEUE_CWR`).
@@ -43,6 +46,12 @@ bitflags::bitflags! {
         const EACH = 16;
         /// The last text came with a mark (RFC 8257 3.2: DCTCP.CE).
         const MARKED = 32;
+        /// Accurate ECN is in use (RFC 9768).
+        const ACCURATE = 64;
+        /// The SYN asked for it, and will make do with less.
+        const ASKED = 128;
+        /// The way spoils ECN: nothing is sent as ECT.
+        const NO_ECT = 256;
     }
 }
 
@@ -55,6 +64,18 @@ pub(crate) struct EcnCounts {
     pub(crate) echoed_to: SeqNumber,
     /// Acknowledgements, with their ECE, that have to leave before the next one; at most [`MAX_OWED`].
     pub(crate) owed: VecDeque<(SeqNumber, bool)>,
+    /// With [`Ecn::ACCURATE`].
+    pub(crate) accurate: Counters,
+}
+
+impl EcnCounts {
+    /// Feeds what later behaviour depends on to `h`.
+    pub(crate) fn fingerprint(&self, now: Instant, rcv_nxt: SeqNumber, h: &mut impl Hasher) {
+        let Self { delivered_ce, echoed_to, owed, accurate } = self;
+        (rcv_nxt - *echoed_to).hash(h);
+        owed.iter().for_each(|(ack, echo)| (rcv_nxt - *ack, echo).hash(h));
+        accurate.fingerprint(now, *delivered_ce, h);
+    }
 }
 
 impl Ecn {
@@ -62,6 +83,10 @@ impl Ecn {
     /// against RFC 3168 6.1.1, and draws nothing, unless AE tells that the peer knows a later rule.
     /// Either does not matter if the listener's congestion control `needs` ECN.
     pub(crate) fn of_syn(cx: &Ctx, seg: &Seg<'_>, needs: bool) -> Self {
+        let ace = ace_of(seg.flags);
+        if cx.cfg.tcp.ecn.accept >= EcnKind::Accurate && ace != 0 && ace != 3 {
+            return Self::ACCURATE;
+        }
         let asks = seg.has(Flags::ECE | Flags::CWR);
         if asks && needs {
             return Self::CLASSIC | Self::EACH;
@@ -71,14 +96,25 @@ impl Ecn {
         if asks && plain && grants { Self::CLASSIC } else { Self::empty() }
     }
 
-    /// The ECN bits of a SYN or SYN-ACK, and of what carries no new text.
-    pub(crate) fn on_control(self) -> u8 {
+    /// The ECN bits of a SYN or SYN-ACK, and of what a request sends.
+    pub(crate) fn on_handshake(self) -> u8 {
         if self.contains(Self::EACH) { ECT_0 } else { NOT_ECT }
     }
 
+    /// The ECN bits of what carries no new text.
+    pub(crate) fn on_control(self) -> u8 {
+        let all = self.intersects(Self::EACH | Self::ACCURATE) && !self.contains(Self::NO_ECT);
+        if all { ECT_0 } else { NOT_ECT }
+    }
+
     /// Flags of a SYN-ACK.
-    pub(crate) fn on_syn_ack(self) -> Flags {
-        if self.contains(Self::CLASSIC) { Flags::ECE } else { Flags::empty() }
+    /// `ecn`: the ECN bits that the SYN came with.
+    pub(crate) fn on_syn_ack(self, ecn: u8) -> Flags {
+        match self {
+            _ if self.contains(Self::CLASSIC) => Flags::ECE,
+            _ if self.contains(Self::ACCURATE) => reflected(ecn),
+            _ => Flags::empty(),
+        }
     }
 }
 
@@ -86,32 +122,60 @@ impl Tcb {
     /// A SYN is to be sent (Linux `tcp_ecn_send_syn`).
     pub(crate) fn ask_for_ecn(&mut self, cx: &Ctx) {
         let needs = self.congestion.needs(Needs::ECN);
-        let asks = needs || cx.cfg.tcp.ecn.connect >= EcnKind::Classic;
-        self.ecn = if asks { Ecn::CLASSIC } else { Ecn::empty() };
+        self.ecn = match cx.cfg.tcp.ecn.connect {
+            EcnKind::Accurate => Ecn::ASKED,
+            EcnKind::Off if !needs => Ecn::empty(),
+            EcnKind::Off | EcnKind::Classic => Ecn::CLASSIC,
+        };
         self.ecn.set(Ecn::EACH, needs);
+    }
+
+    /// With which ECN bits the SYN came that crossed ours.
+    fn ecn_of_peer_syn(&self) -> u8 {
+        self.ecn_counts.as_ref().map_or(NOT_ECT, |counts| counts.accurate.reflects())
     }
 
     /// Flags of a SYN, or of the SYN-ACK to a SYN that crossed it. A repeated SYN does without: what drops SYNs that ask
     /// for ECN would drop it too (RFC 3168 6.1.1.1).
     pub(crate) fn ecn_of_handshake(&self, cx: &Ctx, answer: bool) -> Flags {
         if answer {
-            return self.ecn.on_syn_ack();
+            return self.ecn.on_syn_ack(self.ecn_of_peer_syn());
         }
         let falls_back = self.is(Is::SYN_RETRANSMITTED) && cx.cfg.tcp.ecn_fallback;
-        if self.ecn.is_empty() || falls_back { Flags::empty() } else { Flags::ECE | Flags::CWR }
+        match self.ecn {
+            _ if self.ecn.is_empty() || falls_back => Flags::empty(),
+            ecn if ecn.contains(Ecn::ASKED) => Flags::ECE | Flags::CWR | Flags::AE,
+            _ => Flags::ECE | Flags::CWR,
+        }
     }
 
     /// The SYN-ACK grants it with ECE alone; what also sets CWR only reflects the SYN (Linux `tcp_ecn_rcv_synack`).
     pub(crate) fn take_ecn_of_syn_ack(&mut self, seg: &Seg<'_>) {
-        if !seg.has(Flags::ECE) || seg.has(Flags::CWR) {
-            self.ecn = Ecn::empty();
+        if self.ecn.contains(Ecn::ASKED) {
+            match ace_of(seg.flags) {
+                // No ECN, or a peer that reflects the SYN.
+                0 | 7 => {}
+                1 | 5 => {
+                    self.ecn.remove(Ecn::ASKED);
+                    self.ecn.insert(Ecn::CLASSIC);
+                    return;
+                }
+                _ => return self.begin_accurate(seg),
+            }
+        } else if seg.has(Flags::ECE) && !seg.has(Flags::CWR) {
+            return;
         }
+        self.ecn = Ecn::empty();
     }
 
     /// A SYN crossed ours: both have to ask (Linux `tcp_ecn_rcv_syn`).
     pub(crate) fn take_ecn_of_crossed_syn(&mut self, seg: &Seg<'_>) {
-        if !seg.has(Flags::ECE | Flags::CWR) {
-            self.ecn = Ecn::empty();
+        let asked = core::mem::take(&mut self.ecn);
+        let ace = ace_of(seg.flags);
+        if asked.contains(Ecn::ASKED) && ace != 0 && ace != 3 {
+            self.begin_accurate(seg);
+        } else if !asked.is_empty() && seg.has(Flags::ECE | Flags::CWR) {
+            self.ecn = (asked - Ecn::ASKED) | Ecn::CLASSIC;
         }
     }
 
@@ -122,6 +186,9 @@ impl Tcb {
     pub(crate) fn ecn_of_segment(&mut self, new_data: bool, flags: &mut Flags) -> u8 {
         if self.ecn.is_empty() {
             return NOT_ECT;
+        }
+        if self.ecn.contains(Ecn::ACCURATE) {
+            return self.ace_of_segment(flags);
         }
         flags.set(Flags::ECE, self.ecn.contains(Ecn::ECHO));
         if !new_data {
@@ -147,14 +214,14 @@ impl Tcb {
     /// This acknowledgement echoes a mark (Linux `tcp_ecn_rcv_ecn_echo`).
     #[inline]
     pub(crate) fn echoes_mark(&self, seg: &Seg<'_>) -> bool {
-        !self.ecn.is_empty() && seg.has(Flags::ECE) && !seg.has(Flags::SYN)
+        self.ecn.contains(Ecn::CLASSIC) && seg.has(Flags::ECE) && !seg.has(Flags::SYN)
     }
 
     /// Counts what was delivered since `before` if the acknowledgement echoes a mark; gives what is delivered by now.
     #[inline]
     pub(crate) fn count_echo(&mut self, cx: &mut Ctx, ack: &Ack, before: u32) -> u32 {
         let now = self.stats.delivered;
-        if ack.told.contains(Told::ECE) {
+        if ack.told.contains(Told::ECE) && self.ecn.contains(Ecn::CLASSIC) {
             let delivered = now.wrapping_sub(before);
             cx.counters.delivered_ce += u64::from(delivered);
             let counts = self.ecn_counts_mut();
@@ -163,7 +230,7 @@ impl Tcb {
         now
     }
 
-    fn ecn_counts_mut(&mut self) -> &mut EcnCounts {
+    pub(crate) fn ecn_counts_mut(&mut self) -> &mut EcnCounts {
         self.ecn_counts.get_or_insert_with(Box::default)
     }
 
@@ -174,12 +241,12 @@ impl Tcb {
 
     /// ECN is in use, or asked for.
     pub(crate) fn uses_ecn(&self) -> bool {
-        self.ecn.contains(Ecn::CLASSIC)
+        self.ecn.intersects(Ecn::CLASSIC | Ecn::ACCURATE)
     }
 
     /// The congestion control begins, or another one: what it needs of ECN (Linux `tcp_init_congestion_control`).
     pub(crate) fn sync_ecn(&mut self) {
-        let each = self.uses_ecn() && self.congestion.needs(Needs::ECN);
+        let each = self.ecn.contains(Ecn::CLASSIC) && self.congestion.needs(Needs::ECN);
         self.ecn.set(Ecn::EACH, each);
         self.ecn.remove(Ecn::MARKED);
         if each {
@@ -249,6 +316,7 @@ impl Tcb {
             // Probably sent again, so something was lost.
             NOT_ECT if self.ecn.contains(Ecn::SEEN) => self.enter_quick_ack(2),
             NOT_ECT => {}
+            _ if !self.ecn.contains(Ecn::CLASSIC) => {}
             _ => {
                 self.ecn.insert(Ecn::SEEN);
                 if ecn == CE && !self.ecn.contains(Ecn::ECHO) {

@@ -28,12 +28,14 @@ pub struct TcpInfo {
     pub timestamps: bool,
     /// The peer understands SACK.
     pub sack: bool,
-    /// ECN is in use (RFC 3168).
+    /// ECN is in use (RFC 3168, RFC 9768).
     pub ecn: bool,
     /// A packet came in that says it may be marked, or was.
     pub ecn_seen: bool,
-    /// Segments that the peer acknowledged while it echoed a congestion mark.
+    /// Segments that the peer acknowledged while it echoed a congestion mark; with Accurate ECN, that it counted as marked.
     pub delivered_ce: u32,
+    /// The counters of Accurate ECN, if it is in use.
+    pub accurate_ecn: Option<EcnBytes>,
     /// Window scales: the peer's and ours.
     pub window_scales: Option<(u8, u8)>,
     /// Retransmission timeout with back-off.
@@ -163,6 +165,20 @@ pub struct TcpInfo {
     pub limited_by_buffer: Duration,
 }
 
+/// What a connection with Accurate ECN has counted (RFC 9768 3.2). Bytes of text, modulo 2^32: of ECT(1) packets, of marked
+/// ones, and of ECT(0) packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EcnBytes {
+    /// Packets that came in marked.
+    pub received_ce: u32,
+    /// Bytes that came in.
+    pub received: [u32; 3],
+    /// Bytes that came to the peer, by its word.
+    pub delivered: [u32; 3],
+    /// The peer sends the option that tells so.
+    pub told_by_peer: bool,
+}
+
 /// Segments in flight, by what is known of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SegmentCounts {
@@ -269,9 +285,10 @@ impl Tcb {
             path_mtu: self.path_mtu,
             timestamps: self.is(Is::TIMESTAMPS),
             sack: self.is(Is::SACK),
-            ecn: self.ecn.contains(Ecn::CLASSIC),
+            ecn: self.uses_ecn(),
             ecn_seen: self.ecn.contains(Ecn::SEEN),
             delivered_ce: self.delivered_ce(),
+            accurate_ecn: self.ecn_bytes(),
             window_scales: self.is(Is::SCALED).then_some((self.snd_wscale, self.rcv_wscale)),
             rto: self.backed_off_rto(cx),
             srtt: self.rtt.srtt().unwrap_or_default(),

@@ -4,6 +4,7 @@
 //! A request is a small record without a handle. It becomes a full record when the handshake completes, and a child then
 //! waits in the accept queue of its listener.
 
+use super::accurate_ecn::first_option;
 use super::ecn::Ecn;
 use super::open::{mss_for_mtu, peer_mss};
 use super::output::OutSegment;
@@ -13,7 +14,7 @@ use super::state::{Cause, Initiator, State};
 use super::tcb::Tuple;
 use super::validate::{PAWS_MSL, in_window, take_ack_slot};
 use super::window::{MAX_WSCALE, wscale_for};
-use crate::config::TcpConfig;
+use crate::config::{EcnOption, TcpConfig};
 use crate::ctx::Ctx;
 use crate::event::ConnectionId;
 use crate::slab::Key;
@@ -112,6 +113,8 @@ pub(crate) struct Request {
     pub(crate) tos: u8,
     /// ECN as it was granted.
     pub(crate) ecn: Ecn,
+    /// ECN bits of the SYN's packet.
+    pub(crate) syn_ecn: u8,
     /// A deferring listener has not decided; no SYN-ACK was sent.
     pub(crate) deferred: bool,
     /// Repeats of the SYN-ACK during which the handshake's bare ACK is not enough (`TCP_DEFER_ACCEPT`).
@@ -195,6 +198,7 @@ impl Request {
             ttl: base.ttl,
             tos: base.tos,
             ecn: Ecn::of_syn(cx, seg, base.needs_ecn),
+            syn_ecn: seg.ecn,
             deferred: false,
             defer_accept: base.defer_accept,
             acked: false,
@@ -258,6 +262,16 @@ impl Request {
             options.timestamps = Some((value, self.ts_recent));
         }
         let mut ecn = self.ecn;
+        if ecn.contains(Ecn::ACCURATE) {
+            if cookie {
+                // What a cookie can hold.
+                ecn = Ecn::CLASSIC;
+            } else if self.retransmits > 1 && cx.cfg.tcp.ecn_fallback {
+                ecn = Ecn::empty();
+            } else if self.retransmits == 0 && cx.cfg.tcp.ecn_option > EcnOption::Never {
+                options.accurate_ecn = Some(first_option());
+            }
+        }
         if cookie && !self.uses_timestamps(cx) {
             options.sack_permitted = false;
             ecn = Ecn::empty();
@@ -269,7 +283,7 @@ impl Request {
             dst_port: self.tuple.remote_port,
             seq: self.iss,
             ack: self.irs + 1,
-            flags: Flags::SYN | Flags::ACK | ecn.on_syn_ack(),
+            flags: Flags::SYN | Flags::ACK | ecn.on_syn_ack(self.syn_ecn),
             window: self.window,
             urgent: 0,
             options,
@@ -278,7 +292,7 @@ impl Request {
     }
 
     fn address(&self, repr: Repr) -> OutSegment {
-        let tos = self.tos | self.ecn.on_control();
+        let tos = self.tos | self.ecn.on_handshake();
         OutSegment { src: self.tuple.local, dst: self.tuple.remote, ttl: self.ttl, tos, repr }
     }
 
@@ -451,7 +465,7 @@ impl Request {
         if self.options.sack_permitted && cx.cfg.tcp.sack {
             bits |= COOKIE_TS_SACK;
         }
-        if self.ecn.contains(Ecn::CLASSIC) {
+        if self.ecn.intersects(Ecn::CLASSIC | Ecn::ACCURATE) {
             bits |= COOKIE_TS_ECN;
         }
         let clock = cx.now.as_millis() as u32;

@@ -6,13 +6,14 @@
 //!   segments in; `validate` says which may count, `ack`, `data_queue`, `urgent` and `fin` are the steps.
 //! - `output` sends, `window` says how much may come, `retransmit` and `timers` send again or give up, `rtt` and
 //!   `congestion` decide when and how much, `delivery` measures for them what the path takes, `pacing` spreads it over time.
-//! - `ecn` marks what is sent and echoes the marks of what is received.
+//! - `ecn` (and `accurate_ecn`) marks what is sent and echoes the marks of what is received.
 //! - `scoreboard` is what is in flight; `sack` and `rack` find out what of it arrived and what is lost, `recovery` is what
 //!   follows from that, `resend` sends it again, `tlp` probes the tail.
 //! - `close` and `send_fin` end a connection from this side, `fin` from the peer's, `reset` by force; `time_wait` is
 //!   what stays.
 //! - `state` is the table of legal arrows, `set_state` the only place that moves along one.
 
+pub(crate) mod accurate_ecn;
 pub(crate) mod ack;
 pub(crate) mod app;
 pub(crate) mod close;

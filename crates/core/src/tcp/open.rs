@@ -245,7 +245,7 @@ impl Tcb {
             urgent: 0,
             options,
         };
-        self.address(repr)
+        OutSegment { tos: self.knobs.tos | self.ecn.on_handshake(), ..self.address(repr) }
     }
 
     /// Takes in the options of the peer's SYN or SYN-ACK (RFC 7323 2.2, 3.2; RFC 2018 2): what both sides sent is on.
@@ -297,6 +297,7 @@ impl Tcb {
         child.set_irs(request.irs);
         child.rcv_wscale = request.rcv_wscale;
         child.ecn = request.ecn;
+        child.inherit_accurate(request.syn_ecn);
         child.learn_options(cx, &request.options);
         child.ts_recent = request.ts_recent;
         child.current = request.current;

@@ -255,7 +255,7 @@ impl Tcb {
         let device = if self.tuple.is_ipv6() { cx.caps.tx_gso_v6 } else { cx.caps.tx_gso_v4 } as usize;
         let headers = usize::from(self.tuple.ip_header_len()) + header;
         let room = device.min(frame).min(MAX_PACKET).saturating_sub(headers) as u32;
-        if room >= mss { room - room % mss } else { mss }
+        if room >= mss && !self.ace_forbids_splitting() { room - room % mss } else { mss }
     }
 
     fn emit_piece(
@@ -448,6 +448,9 @@ impl Tcb {
         }
         if self.received.is_some() {
             options.sack = self.sack_blocks();
+        }
+        if self.ecn.contains(Ecn::ACCURATE) {
+            self.add_ecn_option(cx, &mut options);
         }
         options
     }

@@ -2,6 +2,7 @@
 //! Linux `tcp_rcv_state_process`).
 
 use super::ack::AckResult;
+use super::ecn::Ecn;
 use super::fin::Closing;
 use super::segment::{Seg, Verdict};
 use super::set_state::set_state;
@@ -101,6 +102,9 @@ impl Tcb {
         self.snd_wnd = u32::from(seg.window) << shift;
         self.snd_wl1 = seg.seq;
         self.max_window = self.max_window.max(self.snd_wnd);
+        if self.ecn.contains(Ecn::ACCURATE) && !seg.has(Flags::SYN) {
+            self.complete_accurate(seg);
+        }
         set_state(self, cx, State::Established, Cause::Handshake, Initiator::Peer);
         if self.fast_opening() {
             self.fast_open_done(cx);

@@ -2,7 +2,7 @@
 
 use super::flow::Flow;
 use super::settings::Settings;
-use crate::script::{Ecn, Icmp, IpPart, Options, Packet, TcpOption, TcpPart, Transport};
+use crate::script::{Ecn, EcnBytes, Icmp, IpPart, Options, Packet, TcpOption, TcpPart, Transport};
 use lastack_wire::{icmp, icmpv6, ipv4, ipv6, tcp, udp};
 use std::net::IpAddr;
 
@@ -48,6 +48,11 @@ pub(super) fn options(list: &[TcpOption], numbers: &dyn Numbers) -> Built {
                 (8, [value.to_be_bytes(), echo.to_be_bytes()].concat())
             }
             TcpOption::Md5(digest) => (19, digest.clone().unwrap_or_else(|| vec![0; 16])),
+            TcpOption::AccurateEcn(fields) => {
+                let kind =
+                    if fields.first().is_some_and(|(name, _)| *name == EcnBytes::Ect0) { 172 } else { 174 };
+                (kind, fields.iter().flat_map(|(_, value)| value.to_be_bytes().into_iter().skip(1)).collect())
+            }
             TcpOption::FastOpen(cookie) => (34, cookie.clone()),
             TcpOption::FastOpenExperimental(cookie) => (254, [&[0xf9, 0x89], cookie.as_slice()].concat()),
         };

@@ -227,6 +227,12 @@ fn one_option(kind: u8, data: &[u8]) -> String {
         }
         (8, _, [value, echo]) => format!("TS val {value} ecr {echo}"),
         (19, ..) => format!("md5 {}", hex(data)),
+        (172 | 174, data, _) if data.len() % 3 == 0 && data.len() < 12 => {
+            let names = if kind == 172 { ["e0b", "ceb", "e1b"] } else { ["e1b", "ceb", "e0b"] };
+            let value = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+            let fields = data.chunks(3).zip(names).map(|(bytes, name)| format!(" {name} {}", value(bytes)));
+            format!("ECN{}", fields.collect::<String>())
+        }
         (34, ..) => format!("FO {}", hex(data)),
         (254, [0xf9, 0x89, cookie @ ..], _) => format!("FOEXP {}", hex(cookie)),
         _ => format!("kind {kind} {}", hex(data)),

@@ -13,7 +13,7 @@ mod packets;
 pub use calls::{CallLine, Expr, Field, Want};
 pub(crate) use code::Stop;
 pub use code::{Code, Operator, Statement, Term, Value};
-pub use packets::{Ecn, Icmp, IpPart, Options, Packet, Quoted, TcpOption, TcpPart, Transport};
+pub use packets::{Ecn, EcnBytes, Icmp, IpPart, Options, Packet, Quoted, TcpOption, TcpPart, Transport};
 
 use std::collections::BTreeMap;
 use std::fmt;

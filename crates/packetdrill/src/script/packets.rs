@@ -52,8 +52,21 @@ pub enum TcpOption {
     Md5(Option<Vec<u8>>),
     /// Kind 34: Fast Open with a cookie, empty for a request.
     FastOpen(Vec<u8>),
+    /// Kind 172 or 174: byte counters of Accurate ECN, by name, in the order of the line.
+    AccurateEcn(Vec<(EcnBytes, u32)>),
     /// Kind 254 with Fast Open's magic number 0xF989.
     FastOpenExperimental(Vec<u8>),
+}
+
+/// Which byte counter of Accurate ECN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EcnBytes {
+    /// `e0b`: of ECT(0).
+    Ect0,
+    /// `ceb`: marked.
+    Ce,
+    /// `e1b`: of ECT(1).
+    Ect1,
 }
 
 /// The list of options of a line.
@@ -295,8 +308,10 @@ fn flags(cursor: &mut Cursor<'_>) -> Parsed<Flags> {
             'E' => Flags::ECE,
             'W' => Flags::CWR,
             'A' => Flags::AE,
+            // The three flags of Accurate ECN as a number.
+            '0'..='7' => Flags::from_bits_truncate((c as u16 - '0' as u16) << 6),
             '-' => Flags::empty(),
-            _ => return Err(cursor.expected("TCP flags (of 'SFRP.UEWA', or '-' for none)")),
+            _ => return Err(cursor.expected("TCP flags (of 'SFRP.UEWA' and 0 to 7, or '-' for none)")),
         };
         any = true;
         cursor.bump();
@@ -341,6 +356,7 @@ fn option(cursor: &mut Cursor<'_>) -> Parsed<TcpOption> {
             let bytes = hex(cursor)?;
             TcpOption::Md5((!bytes.is_empty()).then_some(bytes))
         }
+        "ECN" | "ecn" => TcpOption::AccurateEcn(ecn_bytes(cursor)?),
         "FO" => TcpOption::FastOpen(hex(cursor)?),
         "FOEXP" => TcpOption::FastOpenExperimental(hex(cursor)?),
         other => return Err(cursor.unsupported(&format!("unknown TCP option '{other}'"))),
@@ -363,6 +379,32 @@ fn sack(cursor: &mut Cursor<'_>) -> Parsed<Vec<(u32, u32)>> {
         blocks.push((left, cursor.number_as("the right edge of a SACK block")?));
     }
     if blocks.is_empty() { Err(cursor.expected("a SACK block A:B")) } else { Ok(blocks) }
+}
+
+/// `e1b 1 ceb 0 e0b 1`: the marked bytes stand second, and the last may be left out.
+fn ecn_bytes(cursor: &mut Cursor<'_>) -> Parsed<Vec<(EcnBytes, u32)>> {
+    let mut list = Vec::new();
+    loop {
+        cursor.skip_blanks();
+        let name = match cursor.peek_word() {
+            "e0b" => EcnBytes::Ect0,
+            "ceb" => EcnBytes::Ce,
+            "e1b" => EcnBytes::Ect1,
+            _ => break,
+        };
+        cursor.word("a byte counter")?;
+        list.push((name, cursor.number_as("the value of a byte counter")?));
+    }
+    let order: Vec<EcnBytes> = list.iter().map(|(name, _)| *name).collect();
+    let known =
+        [[EcnBytes::Ect0, EcnBytes::Ce, EcnBytes::Ect1], [EcnBytes::Ect1, EcnBytes::Ce, EcnBytes::Ect0]];
+    if known.iter().any(|known| known.starts_with(&order)) {
+        Ok(list)
+    } else {
+        Err(cursor.error(
+            "byte counters stand as 'e0b N ceb N e1b N' or 'e1b N ceb N e0b N', the last left out or not",
+        ))
+    }
 }
 
 /// Pairs of hexadecimal digits, or a name that was given a value; none is allowed.

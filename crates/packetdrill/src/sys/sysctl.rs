@@ -1,7 +1,7 @@
 //! Linux's settings under `/proc/sys`, by name, on a [`Settings`].
 
 use super::Settings;
-use lastack_core::{EcnPolicy, FastOpenKeys};
+use lastack_core::{EcnOption, EcnPolicy, FastOpenKeys};
 use std::fmt;
 use std::time::Duration;
 
@@ -145,6 +145,15 @@ impl Settings {
                 tcp.ecn = EcnPolicy::from_sysctl(given.number()?).ok_or_else(unsupported)?;
             }
             "tcp_ecn_fallback" => tcp.ecn_fallback = given.switch()?,
+            "tcp_ecn_option" => {
+                tcp.ecn_option = match given.value {
+                    "0" => EcnOption::Never,
+                    "1" => EcnOption::Sparing,
+                    "2" => EcnOption::Always,
+                    _ => return Err(given.invalid()),
+                };
+            }
+            "tcp_ecn_option_beacon" => tcp.ecn_option_beacon = given.number()?,
             "tcp_early_retrans" => tcp.tail_loss_probes = matches!(given.number::<u8>()?, 3 | 4),
             "tcp_frto" => tcp.frto = given.number::<u8>()? != 0,
             "tcp_pacing_ss_ratio" => tcp.pacing_ss_ratio = given.number()?,

@@ -1,6 +1,7 @@
 //! TCP options: MSS (RFC 9293), window scale and timestamps (RFC 7323), SACK (RFC 2018), user timeout (RFC 5482),
 //! Fast Open (RFC 7413).
 
+use super::accurate_ecn::{AccurateEcn, ORDER_0, ORDER_1};
 use super::fast_open::{FAST_OPEN_NUMBER, FastOpen};
 use crate::SeqNumber;
 
@@ -124,6 +125,8 @@ pub struct Options {
     pub user_timeout: Option<UserTimeout>,
     /// Fast Open. It has a meaning on segments with SYN only. Written if there is room and no SACK block.
     pub fast_open: Option<FastOpen>,
+    /// The counters of Accurate ECN.
+    pub accurate_ecn: Option<AccurateEcn>,
     /// A length was wrong. Where it was below 2 or ran past the header, parsing stopped there; where it was only
     /// not the length this kind has, that option was skipped. Linux does both without a word.
     pub malformed: bool,
@@ -189,6 +192,10 @@ impl Options {
                 let word = u16::from_be_bytes([a, b]);
                 self.user_timeout = Some(UserTimeout { minutes: word & 0x8000 != 0, value: word & 0x7fff });
             }
+            (ORDER_0 | ORDER_1, body) => match AccurateEcn::parse(kind, body) {
+                None => self.malformed = true,
+                option => self.accurate_ecn = option,
+            },
             (FAST_OPEN, cookie) => self.parse_fast_open(cookie, false),
             (EXPERIMENT, [n0, n1, cookie @ ..]) if [*n0, *n1] == FAST_OPEN_NUMBER => {
                 self.parse_fast_open(cookie, true);
@@ -222,7 +229,7 @@ impl Options {
         }
     }
 
-    /// Bytes of all options but SACK, padded: 0..=24.
+    /// Bytes of all options but SACK, padded: 0..=36.
     #[inline]
     const fn len_without_sack(&self) -> usize {
         let mss = if self.mss.is_some() { 4 } else { 0 };
@@ -231,14 +238,18 @@ impl Options {
         let permitted = if self.sack_permitted && self.timestamps.is_none() { 4 } else { 0 };
         let scale = if self.window_scale.is_some() { 4 } else { 0 };
         let user_timeout = if self.user_timeout.is_some() { 4 } else { 0 };
-        mss + timestamps + permitted + scale + user_timeout
+        let ecn = match &self.accurate_ecn {
+            Some(option) => option.emitted_len(),
+            None => 0,
+        };
+        mss + timestamps + permitted + scale + user_timeout + ecn
     }
 
-    /// How many SACK blocks fit beside the other options: 1..=4, at most 3 beside timestamps.
+    /// How many SACK blocks fit beside the other options: 0..=4, at most 3 beside timestamps.
     #[inline]
     #[must_use]
     pub const fn sack_room(&self) -> usize {
-        let room = (MAX_OPTIONS_LEN - 4 - self.len_without_sack()) / 8;
+        let room = (MAX_OPTIONS_LEN - 4).saturating_sub(self.len_without_sack()) / 8;
         if room < MAX_SACK_BLOCKS { room } else { MAX_SACK_BLOCKS }
     }
 
@@ -257,7 +268,7 @@ impl Options {
     const fn fast_open_emitted(&self) -> usize {
         match &self.fast_open {
             Some(option)
-                if self.sack.is_empty()
+                if self.sack_emitted() == 0
                     && self.len_without_sack() + option.emitted_len() <= MAX_OPTIONS_LEN =>
             {
                 option.emitted_len()
@@ -315,7 +326,11 @@ impl Options {
             put([a, b, TIMESTAMPS, 10]);
             put(val.to_be_bytes());
             put(ecr.to_be_bytes());
-        } else if self.sack_permitted {
+        }
+        if let Some(option) = &self.accurate_ecn {
+            option.words().for_each(&mut put);
+        }
+        if self.timestamps.is_none() && self.sack_permitted {
             put([NOP, NOP, SACK_PERMITTED, 2]);
         }
         if let Some(shift) = self.window_scale {

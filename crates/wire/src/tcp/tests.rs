@@ -57,6 +57,7 @@ prop_compose! {
         blocks in prop::collection::vec(any::<(u32, u32)>(), 0..=4),
         user_timeout in prop::option::of((any::<bool>(), 0u16..0x8000)),
         fast_open in prop::option::of((prop::collection::vec(any::<u8>(), 0..=16), any::<bool>())),
+        counters in prop::option::of((any::<[u32; 3]>(), 2usize..=3)),
     ) -> Options {
         Options {
             mss,
@@ -66,6 +67,7 @@ prop_compose! {
             sack: sack(&blocks),
             user_timeout: user_timeout.map(|(minutes, value)| UserTimeout { minutes, value }),
             fast_open: fast_open.and_then(|(cookie, experimental)| FastOpen::new(&cookie, experimental)),
+            accurate_ecn: counters.map(|(values, fields)| AccurateEcn::new(values, fields)),
             malformed: false,
         }
     }

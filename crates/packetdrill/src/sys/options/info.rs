@@ -162,6 +162,16 @@ fn totals(out: &mut Layout, info: &TcpInfo) {
     out.long(184, micros(info.limited_by_buffer).into());
     out.word(192, info.delivered);
     out.word(196, info.delivered_ce);
+    if let Some(ecn) = &info.accurate_ecn {
+        out.word(248, ecn.received_ce);
+        // Linux's order is ECT(1), ECT(0), marked.
+        for (place, [e1, ce, e0]) in [(252, ecn.delivered), (264, ecn.received)] {
+            out.word(place, e1);
+            out.word(place + 4, e0);
+            out.word(place + 8, ce);
+        }
+        out.word(276, u32::from(ecn.told_by_peer) << 17);
+    }
     out.long(200, info.bytes_sent);
     out.long(208, info.bytes_retransmitted);
     out.word(216, info.dsack_dups);
