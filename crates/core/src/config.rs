@@ -1,7 +1,7 @@
 //! Every knob of a stack: its default, its range, and the RFC or Linux sysctl that it answers to.
 
 use crate::ip::Cidr;
-use crate::tcp::congestion::{Algorithm, Congestion};
+use crate::tcp::congestion::{Algorithm, Congestion, HyStart};
 use crate::tcp::fast_open::FastOpenKeys;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -238,6 +238,9 @@ pub struct TcpConfig {
     pub congestion: String,
     /// Algorithms of your own, which sockets choose by name beside the built-in ones. Default none.
     pub congestion_controls: Vec<Algorithm>,
+    /// How CUBIC finds the end of slow start without a loss (Linux: a parameter of its module, `hystart`). Default
+    /// [`HyStart::Classic`], as Linux.
+    pub hystart: HyStart,
     /// Pacing rate in slow start, in percent of a window in a round trip (`tcp_pacing_ss_ratio`). Default 200.
     pub pacing_ss_ratio: u32,
     /// The same after slow start (`tcp_pacing_ca_ratio`). Default 120.
@@ -354,6 +357,7 @@ impl Default for TcpConfig {
             send_buffer_max: 4 << 20,
             congestion: String::from("cubic"),
             congestion_controls: Vec::new(),
+            hystart: HyStart::Classic,
             pacing_ss_ratio: 200,
             pacing_ca_ratio: 120,
             initial_window: 10,

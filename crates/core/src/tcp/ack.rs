@@ -294,7 +294,15 @@ impl Tcb {
         let may_grow = !reduces && ack.told.intersects(progress);
         let limited = self.is_cwnd_limited();
         if self.congestion.is_plain() {
-            let brief = Brief { now: cx.now, acked: delivered, rtt, grows: limited && may_grow };
+            let brief = Brief {
+                now: cx.now,
+                acked: delivered,
+                rtt,
+                grows: limited && may_grow,
+                una: self.snd_una,
+                nxt: self.snd_nxt,
+                paced: self.pacer.is_some(),
+            };
             self.congestion.on_plain_ack(&brief);
             return self.update_pacing_rate(cx);
         }

@@ -185,6 +185,7 @@ impl Tcb {
             min_rtt: self.rtt.min_rtt(),
             state: self.ca_state,
             is_app_limited: self.delivery.is_app_limited(),
+            is_paced: self.pacer.is_some(),
             next_send,
             max_pacing_rate,
         }

@@ -17,7 +17,8 @@ const RENEGING_PATIENCE: Duration = Duration::from_millis(10);
 
 impl Tcb {
     pub(crate) fn set_ca_state(&mut self, cx: &Ctx, state: CaState) {
-        let flow = (!self.congestion.is_plain()).then(|| self.flow(cx));
+        let wanted = state == CaState::Loss || !self.congestion.is_plain();
+        let flow = wanted.then(|| self.flow(cx));
         self.congestion.on_state(state, flow.as_ref());
         self.ca_state = state;
     }

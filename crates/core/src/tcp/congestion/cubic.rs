@@ -9,8 +9,10 @@
 //! - The window grows by a segment for each `every` that are acknowledged; `every` follows the curve one smallest round
 //!   trip ahead, is found anew at most once a millisecond, and is never below 2. It is at most 20 until a first loss tells
 //!   how much the path takes.
+//! - Slow start ends by classic HyStart, not HyStart++ (section 4.10); [`HyStart`] has both.
 //! - An undo (section 4.9) restores window and threshold, not the curve; a timeout forgets the curve.
 
+use super::hystart::{HyStart, Rounds};
 use super::{AckSample, Brief, CaState, CongestionControl, CwndEvent, Flow, Origin, Window};
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -25,10 +27,10 @@ const SCALE: u64 = 410;
 const FRIENDLINESS: u64 = 15;
 /// Segments per segment of growth while nothing is known of the path.
 const MOST_AT_FIRST: u32 = 20;
-/// The same window for so long: the curve is asked again all the same.
-const STALE: Duration = Duration::from_millis(31);
-/// Round trips say little about the path right after a reduction.
-const SETTLING: Duration = Duration::from_secs(1);
+/// The same window for so long, in milliseconds: the curve is asked again all the same.
+const STALE: u32 = 31;
+/// Round trips say little about the path right after a reduction, in milliseconds.
+const SETTLING: u32 = 1000;
 
 /// The cubic function of the time since the last congestion, no slower than Reno.
 #[derive(Clone, Debug)]
@@ -37,42 +39,61 @@ pub struct Cubic {
     every: u32,
     /// The window before the last reduction; 0 before the first.
     last_max: u32,
-    /// The window for which `every` was found, and when.
+    /// The window for which `every` was found, and when, in milliseconds.
     asked_for: u32,
-    asked_at: Instant,
+    asked_at: u32,
     /// Where the curve is flat, in segments, and when, in 1024ths of a second after `epoch`.
     origin: u32,
     k: u32,
     /// The smallest round trip, in microseconds; 0 before the first.
     delay_min: u32,
-    /// Start of this stage of congestion avoidance; `None` until its first ACK.
-    epoch: Option<Instant>,
+    /// Start of this stage of congestion avoidance in milliseconds; 0 until its first ACK.
+    epoch: u32,
     /// Segments acknowledged since Reno's estimate last grew, and the estimate.
     reno_acked: u32,
     reno_cwnd: u32,
+    slow_start: Rounds,
+}
+
+/// Milliseconds; never 0.
+fn millis(now: Instant) -> u32 {
+    (now.as_millis() as u32).max(1)
 }
 
 impl Cubic {
-    /// Before the first acknowledgement.
+    /// Before the first acknowledgement, with classic HyStart.
     #[must_use]
     pub const fn new() -> Self {
+        Self::with(HyStart::Classic)
+    }
+
+    /// Before the first acknowledgement.
+    #[must_use]
+    pub const fn with(hystart: HyStart) -> Self {
         Cubic {
             every: 0,
             last_max: 0,
             asked_for: 0,
-            asked_at: Instant::ZERO,
+            asked_at: 0,
             origin: 0,
             k: 0,
             delay_min: 0,
-            epoch: None,
+            epoch: 0,
             reno_acked: 0,
             reno_cwnd: 0,
+            slow_start: Rounds::new(hystart),
         }
     }
 
+    /// The same without what it has learned.
+    pub(super) fn fresh(&self) -> Self {
+        Cubic { slow_start: self.slow_start.fresh(), ..Cubic::new() }
+    }
+
     /// The start of the stage of congestion avoidance; begins one if none is under way.
-    fn epoch(&mut self, now: Instant, cwnd: u32, acked: u32) -> Instant {
-        *self.epoch.get_or_insert_with(|| {
+    fn epoch(&mut self, now: u32, cwnd: u32, acked: u32) -> u32 {
+        if self.epoch == 0 {
+            self.epoch = now;
             self.reno_acked = acked;
             self.reno_cwnd = cwnd;
             (self.k, self.origin) = match self.last_max.checked_sub(cwnd) {
@@ -80,14 +101,13 @@ impl Cubic {
                 // K^3 = (W_max - cwnd) / C.
                 Some(distance) => (cube_root((1 << 40) / SCALE * u64::from(distance)), self.last_max),
             };
-            now
-        })
+        }
+        self.epoch
     }
 
-    /// `W_cubic` in segments, a smallest round trip after `t` (section 4.2).
-    fn target(&self, t: Duration) -> u64 {
-        let t = t + Duration::from_micros(self.delay_min.into());
-        let t = u64::try_from(t.as_millis()).unwrap_or(u64::MAX).min(1 << 30) * 1024 / 1000;
+    /// `W_cubic` in segments, a smallest round trip after `t` milliseconds (section 4.2).
+    fn target(&self, t: u32) -> u64 {
+        let t = (u64::from(t) + u64::from(self.delay_min) / 1000).min(1 << 30) * 1024 / 1000;
         // No further than the curve can be computed: 2^19 / 1024 s from its flat point.
         let offset = t.abs_diff(u64::from(self.k)).min(1 << 19) as u128;
         let delta = (u128::from(SCALE) * offset * offset * offset) >> 40;
@@ -96,15 +116,15 @@ impl Cubic {
     }
 
     /// Finds how fast the window grows now.
-    fn ask(&mut self, now: Instant, cwnd: u32, acked: u32) {
+    fn ask(&mut self, now: u32, cwnd: u32, acked: u32) {
         self.reno_acked = self.reno_acked.saturating_add(acked);
-        if self.asked_for == cwnd && now - self.asked_at <= STALE {
+        if self.asked_for == cwnd && now.wrapping_sub(self.asked_at) <= STALE {
             return;
         }
-        if self.epoch.is_none() || now.as_millis() != self.asked_at.as_millis() {
+        if self.epoch == 0 || now != self.asked_at {
             (self.asked_for, self.asked_at) = (cwnd, now);
             let epoch = self.epoch(now, cwnd, acked);
-            let target = u32::try_from(self.target(now - epoch)).unwrap_or(u32::MAX);
+            let target = u32::try_from(self.target(now.wrapping_sub(epoch))).unwrap_or(u32::MAX);
             self.every = match target.checked_sub(cwnd) {
                 None | Some(0) => cwnd.saturating_mul(100),
                 Some(distance) => cwnd / distance,
@@ -129,31 +149,36 @@ impl Cubic {
         }
     }
 
-    fn note_round_trip(&mut self, now: Instant, rtt: Duration) {
-        if self.epoch.is_some_and(|epoch| now - epoch < SETTLING) {
-            return;
+    /// Gives the round trip in microseconds, if it may be trusted.
+    fn note_round_trip(&mut self, now: Instant, rtt: Duration) -> Option<u32> {
+        if self.epoch != 0 && millis(now).wrapping_sub(self.epoch) < SETTLING {
+            return None;
         }
         let micros = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1);
         if self.delay_min == 0 || micros < self.delay_min {
             self.delay_min = micros;
         }
+        Some(micros)
     }
 
     /// An acknowledgement (Linux `cubictcp_acked`, `cubictcp_cong_avoid`).
     #[inline]
     pub(super) fn acked(&mut self, window: &mut Window, ack: &Brief) {
-        if let Some(rtt) = ack.rtt {
-            self.note_round_trip(ack.now, rtt);
+        if let Some(rtt) = ack.rtt.and_then(|rtt| self.note_round_trip(ack.now, rtt))
+            && !self.slow_start.found
+            && window.in_slow_start()
+        {
+            self.slow_start.sample(window, ack, rtt, self.delay_min);
         }
         if !ack.grows {
             return;
         }
         let mut left = ack.acked;
         if window.in_slow_start() {
-            left = window.slow_start(left);
+            left = self.slow_start.grow(window, ack);
         }
         if left > 0 {
-            self.ask(ack.now, window.cwnd, left);
+            self.ask(millis(ack.now), window.cwnd, left);
             window.avoid(self.every, left);
         }
     }
@@ -161,15 +186,18 @@ impl Cubic {
     /// Leaves idle time out of the age of the epoch (section 4.2: `t` holds no unused time).
     #[inline]
     pub(super) fn leave_out(&mut self, now: Instant, idle: Duration) {
-        if let Some(epoch) = self.epoch.as_mut() {
-            *epoch = (*epoch + idle).min(now);
+        if self.epoch != 0 {
+            let age = millis(now).wrapping_sub(self.epoch);
+            let idle = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX).min(age);
+            self.epoch = self.epoch.wrapping_add(idle).max(1);
         }
     }
 
-    /// A timeout forgets the curve.
-    pub(super) fn entered(&mut self, state: CaState) {
+    /// A timeout forgets the curve, and slow start is watched again.
+    pub(super) fn entered(&mut self, state: CaState, flow: &Flow) {
         if state == CaState::Loss {
-            *self = Cubic::new();
+            *self = self.fresh();
+            self.slow_start.begin(flow.now, flow.nxt);
         }
     }
 }
@@ -183,20 +211,21 @@ impl Default for Cubic {
 impl CongestionControl for Cubic {
     fn on_ack(&mut self, window: &mut Window, ack: &AckSample) {
         let grows = ack.may_grow && ack.is_cwnd_limited;
-        self.acked(window, &Brief { now: ack.flow.now, acked: ack.acked, rtt: ack.rtt, grows });
+        let Flow { now, una, nxt, is_paced: paced, .. } = ack.flow;
+        self.acked(window, &Brief { now, acked: ack.acked, rtt: ack.rtt, grows, una, nxt, paced });
     }
 
     fn ssthresh(&mut self, window: &Window, _flow: &Flow) -> u32 {
         let cwnd = window.cwnd;
-        self.epoch = None;
+        self.epoch = 0;
         // Fast convergence (section 4.7): (1 + beta) / 2.
         let shrinks = cwnd < self.last_max;
         self.last_max = if shrinks { (u64::from(cwnd) * (1024 + BETA) / 2048) as u32 } else { cwnd };
         ((u64::from(cwnd) * BETA / 1024) as u32).max(2)
     }
 
-    fn on_state(&mut self, _window: &mut Window, state: CaState, _flow: &Flow) {
-        self.entered(state);
+    fn on_state(&mut self, _window: &mut Window, state: CaState, flow: &Flow) {
+        self.entered(state, flow);
     }
 
     fn on_event(&mut self, _window: &mut Window, event: CwndEvent, flow: &Flow) {
@@ -221,12 +250,14 @@ impl CongestionControl for Cubic {
             epoch,
             reno_acked,
             reno_cwnd,
+            slow_start,
         } = self;
-        let now = origin.now;
+        let now = millis(origin.now);
         (every, last_max, asked_for, flat, k).hash(&mut state);
         (delay_min, reno_acked, reno_cwnd).hash(&mut state);
-        (now - *asked_at).min(2 * STALE).hash(&mut state);
-        epoch.map(|epoch| now - epoch).hash(&mut state);
+        now.wrapping_sub(*asked_at).min(2 * STALE).hash(&mut state);
+        (*epoch != 0).then(|| now.wrapping_sub(*epoch)).hash(&mut state);
+        slow_start.fingerprint(origin, state);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::time::Instant;
 use alloc::boxed::Box;
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
+use lastack_wire::SeqNumber;
 
 /// Window and algorithm of a connection.
 #[derive(Clone, Debug)]
@@ -38,6 +39,9 @@ pub(crate) struct Brief {
     pub(crate) rtt: Option<Duration>,
     /// The window was the limit, and may grow.
     pub(crate) grows: bool,
+    pub(crate) una: SeqNumber,
+    pub(crate) nxt: SeqNumber,
+    pub(crate) paced: bool,
 }
 
 /// The built-in algorithms, by name.
@@ -66,7 +70,7 @@ impl Congestion {
             return Some(Self::of(Kind::Boxed(name, make())));
         }
         match name {
-            "cubic" => Some(Self::of(Kind::Cubic(Cubic::new()))),
+            "cubic" => Some(Self::of(Kind::Cubic(Cubic::with(cfg.hystart)))),
             "reno" => Some(Self::of(Kind::Reno)),
             "bbr" => Some(Self::of(Kind::Boxed("bbr", Box::new(Bbr::new())))),
             "dctcp" => Some(Self::of(Kind::Boxed("dctcp", Box::new(Dctcp::new())))),
@@ -86,7 +90,7 @@ impl Congestion {
     pub(crate) fn fresh(&self, cfg: &TcpConfig) -> Self {
         match &self.kind {
             Kind::Reno => Self::of(Kind::Reno),
-            Kind::Cubic(_) => Self::of(Kind::Cubic(Cubic::new())),
+            Kind::Cubic(inner) => Self::of(Kind::Cubic(inner.fresh())),
             Kind::Boxed(name, _) => Self::by_name(cfg, name).unwrap_or_default(),
         }
     }
@@ -177,10 +181,10 @@ impl Congestion {
         self.window.acked = 0;
     }
 
-    /// Recovery enters `state`; `flow` for an algorithm that is not plain.
+    /// Recovery enters `state`; `flow` for an algorithm that is not plain, and for a timeout.
     pub(crate) fn on_state(&mut self, state: CaState, flow: Option<&Flow>) {
         match (&mut self.kind, flow) {
-            (Kind::Cubic(inner), _) => inner.entered(state),
+            (Kind::Cubic(inner), Some(flow)) => inner.entered(state, flow),
             (Kind::Boxed(_, inner), Some(flow)) => inner.on_state(&mut self.window, state, flow),
             _ => {}
         }

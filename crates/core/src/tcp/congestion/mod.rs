@@ -16,6 +16,7 @@
 mod bbr;
 mod cubic;
 mod dctcp;
+mod hystart;
 mod kind;
 mod minmax;
 mod reno;
@@ -25,6 +26,7 @@ pub use super::scoreboard::CaState;
 pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use dctcp::Dctcp;
+pub use hystart::HyStart;
 pub(crate) use kind::{Brief, Congestion};
 pub use reno::Reno;
 pub use window::{MAX_CWND, Window};
@@ -86,6 +88,8 @@ pub struct Flow {
     pub state: CaState,
     /// What is in flight is limited by what the application writes.
     pub is_app_limited: bool,
+    /// What the window lets out is paced.
+    pub is_paced: bool,
     /// When the next packet may leave; `now` if pacing does not hold it back.
     pub next_send: Instant,
     /// Bytes per second that the application allows at the most (`SO_MAX_PACING_RATE`); `u64::MAX` if any.

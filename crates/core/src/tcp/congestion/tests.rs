@@ -35,6 +35,7 @@ impl<C: CongestionControl> Path<C> {
             min_rtt: Some(self.rtt),
             state: CaState::Open,
             is_app_limited: false,
+            is_paced: false,
             next_send: self.now,
             max_pacing_rate: u64::MAX,
         }
@@ -286,7 +287,15 @@ fn fingerprint_is_relative_to_now_and_sees_the_state() {
                 path.now += ms(50);
                 let sample = path.sample(4);
                 if cc.is_plain() {
-                    let brief = Brief { now: path.now, acked: 4, rtt: sample.rtt, grows: true };
+                    let brief = Brief {
+                        now: path.now,
+                        acked: 4,
+                        rtt: sample.rtt,
+                        grows: true,
+                        una: sample.flow.una,
+                        nxt: sample.flow.nxt,
+                        paced: false,
+                    };
                     cc.on_plain_ack(&brief);
                 } else {
                     cc.on_ack(&sample);

@@ -58,7 +58,7 @@ fn a_timeout_forgets_the_curve() {
     let mut path = after_loss(100, ms(100));
     path.round();
     path.lose(CaState::Loss);
-    assert_eq!((path.window.cwnd, path.cc.last_max, path.cc.epoch), (1, 0, None));
+    assert_eq!((path.window.cwnd, path.cc.last_max, path.cc.epoch), (1, 0, 0));
     // A segment for each twenty at the least, as long as no loss tells what the path takes.
     (0..8).for_each(|_| path.round());
     assert!(path.cc.every <= MOST_AT_FIRST);
