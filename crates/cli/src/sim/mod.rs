@@ -5,8 +5,9 @@ mod text;
 
 use crate::output;
 use clap::{Parser, Subcommand};
-use lastack_sim::{Capture, Options, Report, Scenario, library, run_with};
+use lastack_sim::{Capture, Options, Report, Scenario, library, random_scenario, run_with};
 pub use plot::{End, PlotArgs};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write, stderr};
@@ -30,6 +31,8 @@ Examples:
   lastack sim lossy-wifi --plot detail.png --plot-span 1.2..1.5
   lastack sim short-connections --seeds 1..101
   lastack sim show satellite > mine.toml && lastack sim ./mine.toml
+  lastack sim soak --seeds 1..1001        another scenario for each seed, made by chance
+  lastack sim soak --seed 42              one of them again; 'lastack sim show soak --seed 42' prints it
 
 The same scenario and seed give the same packets on every machine; the digest says whether they did.
 
@@ -65,7 +68,7 @@ pub struct Sim {
     /// What else to do.
     #[command(subcommand)]
     pub verb: Option<SimVerb>,
-    /// A scenario's name (see 'lastack sim list'), or a file that ends in .toml
+    /// A scenario's name (see 'lastack sim list'), a file that ends in .toml, or 'soak' for one that each seed makes by chance
     #[arg(required = true, value_name = "SCENARIO")]
     pub scenario: Option<String>,
     /// Where chance begins
@@ -103,6 +106,9 @@ pub enum SimVerb {
     Show {
         /// Its name
         name: String,
+        /// Of 'soak': the seed that makes it
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
     },
 }
 
@@ -128,7 +134,10 @@ pub fn main(args: Sim) -> ExitCode {
 fn run(mut args: Sim) -> Result<bool, String> {
     match args.verb.take() {
         Some(SimVerb::List) => return output::write(None, &text::list()?).map(|()| true),
-        Some(SimVerb::Show { name }) => {
+        Some(SimVerb::Show { name, seed }) if name == SOAK => {
+            return output::write(None, &random_scenario(seed).to_toml()?).map(|()| true);
+        }
+        Some(SimVerb::Show { name, .. }) => {
             let entry = library().iter().find(|entry| entry.name == name);
             let entry = entry.ok_or_else(|| unknown(&name))?;
             return output::write(None, entry.text).map(|()| true);
@@ -136,10 +145,28 @@ fn run(mut args: Sim) -> Result<bool, String> {
         None => {}
     }
     let name = args.scenario.take().unwrap_or_default();
-    let scenario = load(&name)?;
+    let source = if name == SOAK { Source::Chance } else { Source::Fixed(Box::new(load(&name)?)) };
     match args.seeds.take() {
-        Some(seeds) => many(&args, &name, &scenario, seeds),
-        None => one(&args, &scenario),
+        Some(seeds) => many(&args, &name, &source, seeds),
+        None => one(&args, &source.scenario(args.seed)),
+    }
+}
+
+/// The name under which each seed makes a scenario of its own.
+const SOAK: &str = "soak";
+
+/// Where scenarios come from.
+enum Source {
+    Fixed(Box<Scenario>),
+    Chance,
+}
+
+impl Source {
+    fn scenario(&self, seed: u64) -> Cow<'_, Scenario> {
+        match self {
+            Self::Fixed(scenario) => Cow::Borrowed(scenario),
+            Self::Chance => Cow::Owned(random_scenario(seed)),
+        }
     }
 }
 
@@ -195,7 +222,7 @@ fn one(args: &Sim, scenario: &Scenario) -> Result<bool, String> {
 }
 
 /// Runs with many seeds, some at the same time; prints in their order.
-fn many(args: &Sim, name: &str, scenario: &Scenario, seeds: Range<u64>) -> Result<bool, String> {
+fn many(args: &Sim, name: &str, source: &Source, seeds: Range<u64>) -> Result<bool, String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = args.jobs.map_or(cores, usize::from);
     let next = AtomicU64::new(seeds.start);
@@ -208,8 +235,12 @@ fn many(args: &Sim, name: &str, scenario: &Scenario, seeds: Range<u64>) -> Resul
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let report = run_with(&source.scenario(seed), seed, Options::default());
                     // Nobody listens any more after an error.
-                    if seed >= end || to.send((seed, run_with(scenario, seed, Options::default()))).is_err() {
+                    if to.send((seed, report)).is_err() {
                         return;
                     }
                 }

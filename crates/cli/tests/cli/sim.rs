@@ -96,6 +96,17 @@ fn sim_runs_many_seeds_and_names_the_one_that_failed() {
 }
 
 #[test]
+fn sim_soak_makes_a_scenario_of_each_seed_and_shows_it() {
+    let all = stdout(&["sim", "soak", "--seeds", "1..31"]);
+    assert!(all.starts_with("30 seeds (1..31), 0 failed; "), "{all}");
+    let one = stdout(&["sim", "soak", "--seed", "7"]);
+    assert!(one.starts_with("soak-7: ") && one.contains("Passed: "), "{one}");
+    let file = temporary("sim-soak.toml");
+    fs::write(&file, stdout(&["sim", "show", "soak", "--seed", "7"])).expect("the file");
+    assert_eq!(one, stdout(&["sim", file.to_str().expect("UTF-8"), "--seed", "7"]));
+}
+
+#[test]
 fn sim_says_what_is_wrong_with_a_scenario_or_the_command_line() {
     let wrong = |args: &[&str], part: &str| {
         let output = lastack(args);

@@ -83,7 +83,7 @@ pub(crate) struct End {
     pub(crate) error: Option<Error>,
     /// The first byte that was wrong.
     pub(crate) wrong: Option<u64>,
-    /// Its host was switched off.
+    /// Its host was switched off before its connection was over.
     pub(crate) died: bool,
     /// How the stack says that the connection ended.
     pub(crate) ending: Option<Ending>,
@@ -137,10 +137,8 @@ impl End {
 
     /// Its host was switched off.
     pub(crate) fn die(&mut self) {
-        if !self.is_over() {
-            self.sock = None;
-            self.died = true;
-        }
+        self.sock = None;
+        self.died = true;
     }
 
     /// The connection could not even begin.

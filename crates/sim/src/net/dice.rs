@@ -22,6 +22,8 @@ pub(crate) enum Purpose {
     Duplicate = 8,
     Corrupt = 9,
     Mark = 10,
+    /// What a scenario by chance is made of.
+    Scenario = 11,
 }
 
 /// Dice.

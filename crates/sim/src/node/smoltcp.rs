@@ -15,9 +15,11 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 /// Sockets that listen at the same time.
-const BACKLOG: usize = 8;
+const BACKLOG: usize = 16;
 /// Buffers where a scenario does not say.
 const BUFFER: usize = 65_536;
+/// How long a closed socket waits for an acknowledgement.
+const ORPHAN: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(120);
 /// First and last port of connections that it opens.
 const PORTS: (u16, u16) = (49_152, 65_535);
 
@@ -303,7 +305,10 @@ impl Smoltcp {
     pub(super) fn close(&mut self, _now: Instant, sock: Sock) {
         match self.entries.get_mut(sock).map(|entry| std::mem::replace(entry, Entry::Free)) {
             Some(Entry::Connection(handle)) => {
-                self.sockets.get_mut::<Socket<'_>>(handle).close();
+                let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+                socket.close();
+                // Without it, it repeats for ever what a peer that is gone does not acknowledge.
+                socket.set_timeout(Some(ORPHAN));
                 self.closing.push(handle);
             }
             Some(Entry::Listener { waiting, .. }) => {
@@ -320,10 +325,5 @@ impl Smoltcp {
             socket.abort();
         }
         self.close(now, sock);
-    }
-
-    pub(super) fn leftovers(&self) -> Option<String> {
-        let left = self.sockets.iter().count();
-        (left > 0).then(|| format!("{left} sockets"))
     }
 }

@@ -201,7 +201,9 @@ fn at_rest(world: &World<'_>) -> bool {
 }
 
 fn outcome(end: &End) -> String {
-    if end.died {
+    if end.finished {
+        "done".to_owned()
+    } else if end.died {
         "its host was switched off".to_owned()
     } else if end.gave_up {
         "it lost its patience and reset".to_owned()
@@ -209,8 +211,6 @@ fn outcome(end: &End) -> String {
         format!("{error} after {} bytes read and {} written", end.read, end.wrote)
     } else if end.early {
         format!("the stream ended early, after {} bytes", end.read)
-    } else if end.finished {
-        "done".to_owned()
     } else if end.opened.is_none() {
         "not connected".to_owned()
     } else {

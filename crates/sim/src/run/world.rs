@@ -359,12 +359,15 @@ impl<'a> World<'a> {
         if !on {
             state.outages += 1;
             state.timer = None;
-            let owners = std::mem::take(&mut state.owners);
-            state.ids.clear();
-            for owner in owners.into_iter().flatten() {
-                if let Owner::End((number, who)) = owner
-                    && let Some(end) = self.connections[number as usize].end_mut(who)
-                {
+            let owners = std::mem::take(&mut state.owners).into_iter().flatten();
+            let owned = owners.filter_map(|owner| match owner {
+                Owner::End(who) => Some(who),
+                Owner::Listener(_) => None,
+            });
+            // Those too whose application is done and whose connection is not over.
+            let ends: Vec<_> = owned.chain(state.ids.drain().map(|(_, who)| who)).collect();
+            for (number, who) in ends {
+                if let Some(end) = self.connections[number as usize].end_mut(who) {
                     end.die();
                 }
             }
