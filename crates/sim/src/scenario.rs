@@ -118,7 +118,8 @@ pub struct HostSpec {
     /// Window scaling; lastack only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_scaling: Option<bool>,
-    /// ECN, by the numbers of Linux's `tcp_ecn`: 0 never, 1 asks for it, 2 (the default) grants it; lastack only.
+    /// ECN, by the numbers of Linux's `tcp_ecn`: 0 never, 1 asks for it, 2 (the default) grants it, 3 to 5 with AccECN;
+    /// lastack only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ecn: Option<u8>,
     /// Largest send buffer of a connection: lastack's `send_buffer_max`, smoltcp's buffer (64 KiB if not given).

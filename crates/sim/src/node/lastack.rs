@@ -32,7 +32,8 @@ pub(crate) fn configuration(spec: &HostSpec, address: IpAddr) -> Result<Config, 
     tcp.window_scaling = spec.window_scaling.unwrap_or(tcp.window_scaling);
     if let Some(number) = spec.ecn {
         let policy = EcnPolicy::from_sysctl(number);
-        tcp.ecn = policy.ok_or_else(|| format!("host {}: ecn is 0, 1 or 2, not {number}", spec.name))?;
+        tcp.ecn = policy
+            .ok_or_else(|| format!("host {}: ecn is 0 to 5 as Linux's tcp_ecn, not {number}", spec.name))?;
     }
     if let Some(congestion) = &spec.congestion {
         tcp.congestion.clone_from(congestion);
