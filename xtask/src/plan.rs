@@ -75,6 +75,9 @@ pub(crate) fn test(args: &Args) -> bool {
         plan.check("schedules", &format!("cargo {}", search.join(" ")), |screen| {
             tool(screen, cargo(&search))
         });
+        let bench = ["run", "--release", "-p", "lastack-bench", "--"];
+        let matrix = [&bench[..], &["matrix", "--check", "docs/performance.md"]].concat();
+        plan.check("goodput", &format!("cargo {}", matrix.join(" ")), |screen| tool(screen, cargo(&matrix)));
     }
     if !here.fast {
         plan.check("doc", "cargo doc --workspace --no-deps, warnings denied", |screen| {
@@ -84,7 +87,7 @@ pub(crate) fn test(args: &Args) -> bool {
         });
     }
     if here.fast {
-        plan.left_out.push("fmt, no_std, schedules and doc (--fast)".to_owned());
+        plan.left_out.push("fmt, no_std, schedules, goodput and doc (--fast)".to_owned());
     }
     if here.fast || !here.root {
         plan.left_out.extend(tests_for_root());

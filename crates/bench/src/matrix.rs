@@ -20,8 +20,14 @@ const TIMES: [f64; 3] = [1.0, 50.0, 200.0];
 const REORDER: [f64; 2] = [0.0, 2.0];
 const LOSSES: [f64; 5] = [0.0, 0.1, 1.0, 3.0, 10.0];
 /// Stacks and their congestion controls.
-const COLUMNS: [(&str, &str); 4] =
-    [("lastack", "reno"), ("lastack", "cubic"), ("smoltcp", "reno"), ("smoltcp", "cubic")];
+const COLUMNS: [(&str, &str); 6] = [
+    ("lastack", "reno"),
+    ("lastack", "cubic"),
+    ("lastack", "dctcp"),
+    ("lastack", "bbr"),
+    ("smoltcp", "reno"),
+    ("smoltcp", "cubic"),
+];
 
 /// Around the table in a file.
 const MARKS: (&str, &str) = ("<!-- matrix -->", "<!-- end of matrix -->");

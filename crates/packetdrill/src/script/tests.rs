@@ -174,7 +174,7 @@ fn a_problem_names_the_line_what_was_expected_and_what_is_there() {
     let cases = [
         (
             "0 close(3) = 0\n0 > X 1:1(0)",
-            "x.pkt:2: TCP flags (of 'SFRP.UEWA', or '-' for none) expected, found 'X 1:1(0)'",
+            "x.pkt:2: TCP flags (of 'SFRP.UEWA' and 0 to 7, or '-' for none) expected, found 'X 1:1(0)'",
         ),
         ("\n\n0 > . 1:11(9) ack 1", "x.pkt:3: 1:11 are 10 bytes, not 9"),
         ("0 > . 1:1(0)", "x.pkt:1: the flag '.' and 'ack NUMBER' belong together"),
