@@ -13,8 +13,8 @@ use crate::time::Instant;
 use core::net::SocketAddr;
 
 impl Stack {
-    /// Opens a connection (`connect()`): the SYN is queued. It is open when the socket becomes [`Ready::OUT`] without
-    /// [`Ready::ERR`]; otherwise [`Stack::tcp_take_error`] says why not.
+    /// Opens a connection (`connect()`): the SYN is queued. It is open when the socket becomes [`Ready::OUT`](crate::Ready::OUT) without
+    /// [`Ready::ERR`](crate::Ready::ERR); otherwise [`Stack::tcp_take_error`] says why not.
     ///
     /// # Errors
     /// [`Error::InProgress`], [`Error::AlreadyConnected`], [`Error::InvalidInput`] (a listener),
