@@ -71,6 +71,11 @@ fn a_client_has_linuxs_options_in_linuxs_order() {
 }
 
 #[test]
+fn a_client_opens_with_text_on_the_syn_as_the_namespace_lets_it() {
+    holds("fast_open");
+}
+
+#[test]
 fn descriptors_are_the_kernels_and_none_is_closed_twice_or_leaked() {
     holds("descriptors");
 }

@@ -588,6 +588,53 @@ static void test_sysctl(void)
 	free_run();
 }
 
+/* Fast Open of a client: the namespace's tcp_fastopen is read when a socket is made, sendto with MSG_FASTOPEN asks for a
+ * cookie and then uses it. */
+static void test_fast_open(void)
+{
+	static const uint8_t asks[] = { 34, 2, 1, 1 };
+	static const uint8_t cookie[] = { 2, 4, 1000 >> 8, 1000 & 255, 34, 6, 0xa1, 0xb2, 0xc3, 0xd4, 1, 1 };
+	static const uint8_t data[2000];
+	for (int v6 = 0; v6 < 2; v6++) {
+		struct peer p = peer_of(v6);
+		struct sockaddr_storage a;
+		int family = v6 ? AF_INET6 : AF_INET, on = 1;
+		CHECK(unshare(CLONE_NEWNET) == 0);
+		init(NULL);
+		write_file("/proc/sys/net/ipv4/tcp_fastopen", "0");
+		int fd = p_socket(family, SOCK_STREAM | SOCK_NONBLOCK);
+		socklen_t len = address(&a, v6 ? 6 : 4, p.theirs, 8080);
+		CHECK(p_sendto(fd, data, 100, MSG_FASTOPEN, &a, len) == -1 && errno == EOPNOTSUPP);
+		CHECK(p_close(fd) == 0);
+		write_file("/proc/sys/net/ipv4/tcp_fastopen", "1");
+		fd = p_socket(family, SOCK_STREAM | SOCK_NONBLOCK);
+		CHECK(p_sendto(fd, data, 100, MSG_FASTOPEN, &a, len) == -1 && errno == EINPROGRESS);
+		struct seen s = receive(&p);
+		CHECK(s.flags == SYN && s.len == 0 && s.options_len == 24);
+		CHECK(memcmp(s.options + 20, asks, sizeof asks) == 0);
+		p.their_port = 8080;
+		inject(&p, SYN | ACK, 0, 1, cookie, sizeof cookie, 0);
+		expect(&p, ACK, 1, 0, 1);
+		CHECK(p_close(fd) == 0);
+		expect(&p, FIN | ACK, 1, 0, 1);
+		fd = p_socket(family, SOCK_STREAM | SOCK_NONBLOCK);
+		CHECK(p_sendto(fd, data, sizeof data, MSG_FASTOPEN, &a, len) == 960);
+		s = receive(&p);
+		CHECK(s.flags == SYN && s.len == 960 && s.options_len == 28);
+		CHECK(memcmp(s.options + 20, cookie + 4, 8) == 0);
+		inject(&p, SYN | ACK, 0, 961, mss, 4, 0);
+		expect(&p, ACK, 961, 0, 1);
+		/* connect that waits for the first write. */
+		fd = p_socket(family, SOCK_STREAM | SOCK_NONBLOCK);
+		CHECK(p_setsockopt(fd, SOL_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on) == 0);
+		CHECK(p_connect(fd, &a, len) == 0);
+		CHECK(p_write(fd, data, 100) == 100);
+		s = receive(&p);
+		CHECK(s.flags == SYN && s.len == 100);
+		free_run();
+	}
+}
+
 /* With the wall clock a thread lets timers act; a packet's time is the clock's. */
 static void test_real(void)
 {
@@ -818,7 +865,7 @@ int main(int argc, char **argv)
 		{ "preload", test_preload }, { "sysctl", test_sysctl }, { "real", test_real },
 		{ "memory", test_memory }, { "flags", test_flags }, { "threads", test_threads },
 		{ "startup", test_startup }, { "congestion", test_congestion }, { "tick", test_tick },
-		{ "nowhere", test_nowhere }, { "bare", test_bare },
+		{ "nowhere", test_nowhere }, { "bare", test_bare }, { "fast_open", test_fast_open },
 	};
 	CHECK(argc == 3);
 	/* As packetdrill: real-time priority where the machine allows it, all memory locked, then the plug-in. */
