@@ -11,7 +11,8 @@
 //!
 //! An algorithm is chosen by its name, for each socket and at any time
 //! ([`TcpOption::Congestion`](crate::TcpOption::Congestion)). To bring your own, implement [`CongestionControl`] and put an
-//! [`Algorithm`] into [`TcpConfig::congestion_controls`](crate::TcpConfig::congestion_controls).
+//! [`Algorithm`] into [`TcpConfig::congestion_controls`](crate::TcpConfig::congestion_controls), as the example
+//! `own_congestion_control` of the crate `lastack` does.
 
 mod bbr;
 mod cubic;
