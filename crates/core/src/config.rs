@@ -123,6 +123,18 @@ impl Default for EcnPolicy {
     }
 }
 
+/// When the path's MTU is searched for with larger segments (`tcp_mtu_probing`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MtuProbing {
+    /// Never (0).
+    #[default]
+    Off,
+    /// Once timeouts have repeated, as over a path that swallows large packets without a word (1).
+    AfterBlackHole,
+    /// From the start (2).
+    Always,
+}
+
 /// TCP's knobs. Names after Linux's sysctls where one exists.
 #[derive(Clone, Debug)]
 pub struct TcpConfig {
@@ -139,6 +151,9 @@ pub struct TcpConfig {
     pub syn_linear_timeouts: u8,
     /// Repeats of a listener's SYN-ACK (`tcp_synack_retries`). Default 5.
     pub synack_retries: u8,
+    /// R1 (`tcp_retries1`): past the model time of this many doublings the path's MTU is doubted, if
+    /// [`TcpConfig::mtu_probing`] allows it. Default 3 (3 s).
+    pub retries1: u8,
     /// R2 (`tcp_retries2`): gives up at the first RTO past the model time of this many doublings. Default 15 (924.6 s).
     pub retries2: u8,
     /// The same once nobody owns the connection (`tcp_orphan_retries`); 0 is read as 8 (102.2 s). Default 0.
@@ -224,13 +239,32 @@ pub struct TcpConfig {
     pub min_snd_mss: u16,
     /// Smallest path MTU believed from an ICMP message over IPv4 (`min_pmtu`). Default 552.
     pub min_pmtu: u16,
+    /// Whether larger segments are tried (`tcp_mtu_probing`, RFC 4821). Default off, as Linux.
+    pub mtu_probing: MtuProbing,
+    /// Segment size with which the search begins (`tcp_base_mss`). Default 1024.
+    pub base_mss: u16,
+    /// Smallest segment size that a black hole is answered with (`tcp_mtu_probe_floor`). Default 48.
+    pub mtu_probe_floor: u16,
+    /// The search ends when what is left of its range is smaller, in bytes (`tcp_probe_threshold`). Default 8.
+    pub mtu_probe_threshold: u16,
+    /// Then it begins anew after this time (`tcp_probe_interval`). Default 10 min.
+    pub mtu_probe_interval: Duration,
     /// Out-of-order ranges kept per connection. Default 1024.
     pub max_out_of_order_ranges: usize,
-    /// Window offered at first, in bytes; it grows with the rate at which the application reads (Linux offers half of
-    /// `tcp_rmem[1]`). Default 65,536.
+    /// Receive buffer at first, in bytes, all of which is offered as window; it grows with the rate at which the application
+    /// reads (`tcp_rmem[1]`, of which Linux offers half). Default 65,536.
     pub recv_buffer_initial: usize,
     /// Receive buffer at the most (`tcp_rmem[2]`), 4 KiB..=512 MiB. Default 6 MiB.
     pub recv_buffer_max: usize,
+    /// Let receive buffers grow with the rate at which the application reads (`tcp_moderate_rcvbuf`). Default true.
+    pub moderate_recv_buffer: bool,
+    /// Take back what was offered of the window when the buffer fills, if the window is scaled (`tcp_shrink_window`; RFC 9293
+    /// 3.8.6 advises against it). Default false.
+    pub shrink_window: bool,
+    /// Count receive buffers as Linux does, in memory of whole packets, of which the window is a part that follows the
+    /// size of segments; the value is the largest `SO_RCVBUF` before it is doubled (`net.core.rmem_max`). For conformance
+    /// tests, in which windows are compared. Default `None`: buffers are payload.
+    pub receive_memory_model: Option<u32>,
     /// Send buffer at the most (`tcp_wmem[2]`), 4 KiB..=512 MiB. Default 4 MiB.
     pub send_buffer_max: usize,
     /// Congestion control of new connections (`tcp_congestion_control`): `cubic`, `reno`, `bbr`, `dctcp`, or one of
@@ -317,6 +351,7 @@ impl Default for TcpConfig {
             syn_retries: 6,
             syn_linear_timeouts: 4,
             synack_retries: 5,
+            retries1: 3,
             retries2: 15,
             orphan_retries: 0,
             orphan_lifetime: None,
@@ -351,9 +386,17 @@ impl Default for TcpConfig {
             invalid_ratelimit: Duration::from_millis(500),
             min_snd_mss: 48,
             min_pmtu: 552,
+            mtu_probing: MtuProbing::Off,
+            base_mss: 1024,
+            mtu_probe_floor: 48,
+            mtu_probe_threshold: 8,
+            mtu_probe_interval: Duration::from_secs(600),
             max_out_of_order_ranges: 1024,
             recv_buffer_initial: 65_536,
             recv_buffer_max: 6 << 20,
+            moderate_recv_buffer: true,
+            shrink_window: false,
+            receive_memory_model: None,
             send_buffer_max: 4 << 20,
             congestion: String::from("cubic"),
             congestion_controls: Vec::new(),

@@ -160,6 +160,7 @@ impl Tcb {
             mss,
             peer_mss,
             path_mtu,
+            mtu_probe,
             irs: _,
             rcv_nxt,
             rcv_wup,
@@ -248,8 +249,11 @@ impl Tcb {
         }
         pacer.as_deref().map(|pacer| pacer.relative(now)).hash(h);
         rtt.fingerprint(now, una, h);
-        (rcv_wnd, rcv_space.space, rcv_space.copied).hash(h);
-        age(now, rcv_space.since, h);
+        rcv_wnd.hash(h);
+        rcv_space.fingerprint(now.as_micros() as u32, (rcv_buf.read_pos() as u32, *rcv_nxt), h);
+        if let Some(probe) = mtu_probe {
+            probe.fingerprint(now, *snd_una, h);
+        }
         rcv_buf.fingerprint(h);
         (fin_at.map(|seq| seq - *rcv_nxt), eof_read).hash(h);
         let (ranges, dsack) = (self.sack_ranges(), self.dsack());

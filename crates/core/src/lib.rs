@@ -87,7 +87,7 @@ pub(crate) mod udp;
 pub(crate) mod wheel;
 
 pub use admin::Orphan;
-pub use config::{Config, EcnKind, EcnOption, EcnPolicy, Route, TcpConfig};
+pub use config::{Config, EcnKind, EcnOption, EcnPolicy, MtuProbing, Route, TcpConfig};
 pub use counters::Counters;
 #[cfg(feature = "deliberate-bugs")]
 pub use deliberate::DeliberateBug;
@@ -101,7 +101,7 @@ pub use tcp::congestion::Report as CongestionReport;
 pub use tcp::ending::{Ending, How};
 pub use tcp::fast_open::client::FastOpenFailure;
 pub use tcp::fast_open::{FastOpenKeys, FastOpenOptions};
-pub use tcp::info::{EcnBytes, SegmentCounts, TcpInfo, TimerKind};
+pub use tcp::info::{EcnBytes, ReceiveTuning, SegmentCounts, TcpInfo, TimerKind};
 pub use tcp::marks::SendFlags;
 pub use tcp::options::{SocketOptions, TcpOption};
 pub use tcp::state::{Cause, Initiator, State};

@@ -11,6 +11,7 @@ use crate::tcp::fast_open::Answer;
 use crate::tcp::listen::{Request, RequestAction, RequestBase, SynQueue, check_cookie, cookie_isn};
 use crate::tcp::open::mss_for_mtu;
 use crate::tcp::options::Knob;
+use crate::tcp::rcv_space::FirstWindow;
 use crate::tcp::reset::send_reset;
 use crate::tcp::segment::{Seg, Verdict};
 use crate::tcp::state::{Cause, Initiator};
@@ -50,17 +51,13 @@ impl Stack {
     fn request_base(&mut self, listener: Key, tuple: &Tuple, seg: &Seg<'_>) -> Option<RequestBase> {
         let path_mtu = self.ip.path_mtu(self.cx.now, tuple.remote.ip());
         let stamps = self.cx.cfg.tcp.timestamps && seg.options.timestamps.is_some();
-        let segment = mss_for_mtu(tuple, self.cx.mtu(tuple)).saturating_sub(if stamps { 12 } else { 0 });
         let tcb = self.tables.connections.get(listener)?;
-        let fixed = tcb.knobs.has(Knob::FIXED_RCVBUF);
-        let initial = self.cx.cfg.tcp.recv_buffer_initial as u32;
+        let mss = mss_for_mtu(tuple, self.cx.mtu(tuple));
+        let mss = if tcb.knobs.max_seg > 0 { mss.min(tcb.knobs.max_seg) } else { mss };
+        let segment = mss.saturating_sub(if stamps { 12 } else { 0 });
         Some(RequestBase {
             listener,
-            recv_buffer: tcb.knobs.window_limit(),
-            initial_window: tcb.knobs.first_window(
-                if fixed { tcb.knobs.window_limit() } else { tcb.knobs.window_limit().min(initial) },
-                segment.into(),
-            ),
+            window: FirstWindow::new(&self.cx.cfg.tcp, &tcb.knobs, segment.into()),
             max_seg: tcb.knobs.max_seg,
             path_mtu,
             ttl: tcb.knobs.ttl,

@@ -423,6 +423,7 @@ impl Stack {
         tcb.rcv_buf.clear(&mut cx.pool);
         tcb.timers.clear_all(&mut cx.wheel);
         let mut fresh = Tcb::new(cx, h.0, tcb.knobs);
+        fresh.knobs.window_clamp = 0;
         fresh.is |= tcb.is & (Is::BOUND | Is::SIGNALLED | Is::QUEUED);
         fresh.news = tcb.news;
         fresh.fast_open = tcb.fast_open.as_ref().map(|fast| Box::new(fast.kept()));
@@ -585,7 +586,7 @@ impl Stack {
     /// The options' values.
     #[must_use]
     pub fn tcp_options(&self, h: TcpHandle) -> Option<SocketOptions> {
-        self.tcb(h).ok().map(|tcb| tcb.knobs.to_public(tcb.rcv_space.space.max(1)))
+        self.tcb(h).ok().map(|tcb| tcb.knobs.to_public())
     }
 }
 

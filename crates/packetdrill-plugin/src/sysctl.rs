@@ -4,10 +4,11 @@
 use packetdrill::sys::Settings;
 
 /// Under `net/ipv4`.
-const IPV4: [&str; 39] = [
+const IPV4: [&str; 47] = [
     "ip_default_ttl",
     "ip_local_port_range",
     "tcp_abort_on_overflow",
+    "tcp_base_mss",
     "tcp_congestion_control",
     "tcp_ecn",
     "tcp_ecn_fallback",
@@ -26,13 +27,20 @@ const IPV4: [&str; 39] = [
     "tcp_max_tw_buckets",
     "tcp_min_snd_mss",
     "tcp_min_tso_segs",
+    "tcp_moderate_rcvbuf",
+    "tcp_mtu_probe_floor",
+    "tcp_mtu_probing",
     "tcp_orphan_retries",
+    "tcp_probe_interval",
+    "tcp_probe_threshold",
+    "tcp_retries1",
     "tcp_retries2",
     "tcp_rfc1337",
     "tcp_rmem",
     "tcp_rto_max_ms",
     "tcp_rto_min_us",
     "tcp_sack",
+    "tcp_shrink_window",
     "tcp_slow_start_after_idle",
     "tcp_syn_linear_timeouts",
     "tcp_syn_retries",

@@ -220,6 +220,9 @@ impl Tcb {
         let rtt = self.clean_rtx_queue(cx, ack, prior_high);
         if ack.told.contains(Told::ADVANCED) {
             self.release_acked(cx, seg.ack);
+            if self.mtu_probe.is_some() {
+                self.check_mtu_probe(cx);
+            }
         }
         // Before the window is reduced: by how much may depend on it.
         if self.ecn.contains(Ecn::ACCURATE) {

@@ -81,8 +81,20 @@ impl Tcb {
         if matches!(self.state(), State::Closed | State::TimeWait) {
             return;
         }
-        self.adjust_rcv_space(cx, n);
+        self.tune_after_read(cx, n);
         self.ack_for_reader(cx);
+    }
+
+    /// The window follows the reader. Linux looks at it behind the first packet that a call takes.
+    fn tune_after_read(&mut self, cx: &mut Ctx, n: usize) {
+        let end = self.rcv_buf.read_pos();
+        let mut at = end;
+        if let Some(model) = self.rcv_space.memory.as_deref_mut() {
+            at =
+                model.first_end().filter(|first| *first > end - n as u64).map_or(end, |first| first.min(end));
+            model.read(end);
+        }
+        self.adjust_rcv_space(cx, at);
     }
 
     /// The ACK that a reader who has caught up lets go.
@@ -91,7 +103,7 @@ impl Tcb {
         let owed = self.is(Is::ACK_SCHEDULED)
             && (self.rcv_nxt.distance_from(self.rcv_wup) > u32::from(self.delack.rcv_mss)
                 || (pushed && self.rcv_buf.readable() == 0));
-        if owed || self.window_update_due() {
+        if owed || self.window_update_due(cx) {
             self.is.insert(Is::ACK_NOW);
             cx.want_output(self);
         }
@@ -279,6 +291,10 @@ impl Tcb {
                 self.fast_open_mut().keys = Some(*keys);
                 return Ok(());
             }
+            TcpOption::WindowClamp(clamp @ 1..) if opened && self.state() != State::Listen => {
+                self.set_window_clamp(*clamp);
+                return Ok(());
+            }
             TcpOption::AnyPort(_) | TcpOption::Defer(_) if opened => {
                 return Err(Error::InvalidInput);
             }
@@ -292,10 +308,7 @@ impl Tcb {
             }
             TcpOption::KeepAlive(_) | TcpOption::KeepIdle(_) => self.arm_keepalive(cx),
             TcpOption::SendBuffer(_) => self.signal_space(cx),
-            TcpOption::RecvBuffer(_) if opened => self.rcv_space.space = self.knobs.window_limit(),
-            TcpOption::WindowClamp(_) if opened => {
-                self.rcv_space.space = self.rcv_space.space.min(self.knobs.window_limit());
-            }
+            TcpOption::RecvBuffer(_) if opened && self.state() != State::Listen => self.recv_buffer_set(),
             _ => {}
         }
         Ok(())

@@ -29,7 +29,7 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty() && self.dsack.is_none()
     }
 }
@@ -43,6 +43,7 @@ impl Tcb {
         if seg.is_empty() {
             return;
         }
+        self.measure_rtt_by_stamp(cx, seg);
         if !seg.end_seq.after(self.rcv_nxt) {
             self.old_data(cx, seg);
             return;
@@ -95,6 +96,10 @@ impl Tcb {
         let done =
             placed.unwrap_or_else(|| self.rcv_buf.insert(&mut cx.pool, offset, seg.payload, max_ranges));
         self.rcv_nxt += done.advanced as u32;
+        if !in_order && done.stored > 0 {
+            self.tune_out_of_order(cx, seg);
+        }
+        self.model_memory(seg, offset, done.stored);
         self.stats.bytes_received += done.advanced;
         if self.fin_at.is_some_and(|at| at.before(self.rcv_nxt)) {
             // A FIN in the middle of text: a forgery, or a peer that changed its mind.
@@ -212,8 +217,10 @@ impl Tcb {
 
     /// The next ACKs are not delayed (Linux `tcp_enter_quickack_mode`).
     pub(crate) fn enter_quick_ack(&mut self, max: u8) {
-        let per_window = self.rcv_wnd / (2 * u32::from(self.delack.rcv_mss).max(1));
-        let quick = per_window.clamp(2, u32::from(MAX_QUICK_ACKS)) as u8;
+        let quick = match self.rcv_wnd / (2 * u32::from(self.delack.rcv_mss).max(1)) {
+            0 => 2,
+            per_window => per_window.min(u32::from(MAX_QUICK_ACKS)) as u8,
+        };
         self.delack.quick = self.delack.quick.max(quick.min(max));
         self.is.remove(Is::PINGPONG);
         self.delack.ato_ms = 40;
@@ -223,16 +230,31 @@ impl Tcb {
     /// `tcp_event_data_recv`).
     fn event_data_received(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
         self.schedule_ack();
+        self.measure_rcv_mss(cx, seg);
+        self.tune_ato(cx);
+        self.note_mark(cx, seg.ecn);
+        self.tune_for_data(cx, seg);
+    }
+
+    /// The peer's segments are at least so large (Linux `tcp_measure_rcv_mss`).
+    fn measure_rcv_mss(&mut self, cx: &Ctx, seg: &Seg<'_>) {
         let len = if seg.gso_size > 0 { usize::from(seg.gso_size) } else { seg.payload.len() };
         let len = len.min(usize::from(u16::MAX)) as u16;
         let full = len >= self.delack.rcv_mss;
         if full {
-            self.delack.rcv_mss = len.min(self.advertised_mss(cx));
+            if len != self.delack.rcv_mss {
+                self.reckon_worth(seg);
+            }
+            self.delack.rcv_mss = len.min(self.receive_mss(cx).min(u32::from(u16::MAX)) as u16);
         }
         if !full || seg.has(Flags::PSH) {
             self.is.set(Is::ACK_PUSHED_TWICE, self.is(Is::ACK_PUSHED) && !full);
             self.is.insert(Is::ACK_PUSHED);
         }
+    }
+
+    /// The delay of ACKs follows the rhythm in which text comes.
+    fn tune_ato(&mut self, cx: &Ctx) {
         let min = cx.cfg.tcp.delayed_ack;
         let gap = cx.now - self.delack.last_data;
         let rto = self.rtt.rto();
@@ -250,7 +272,18 @@ impl Tcb {
             self.is |= pingpong;
         }
         self.delack.last_data = cx.now;
-        self.note_mark(cx, seg.ecn);
+    }
+
+    /// Text that came out of order shows how large segments are and how far the buffer has to reach (Linux
+    /// `tcp_data_queue_ofo`). Without SACK the window stays, so that the peer can tell duplicate ACKs.
+    fn tune_out_of_order(&mut self, cx: &Ctx, seg: &Seg<'_>) {
+        self.measure_rcv_mss(cx, seg);
+        if self.is(Is::SACK) {
+            self.grow_window(cx, seg);
+        }
+        if self.is(Is::OWNED) {
+            self.grow_recv_buffer(cx, self.rcv_space.space);
+        }
     }
 
     fn set_ato(&mut self, ato: Duration) {
@@ -263,7 +296,7 @@ impl Tcb {
             return;
         }
         let unacked = self.rcv_nxt.distance_from(self.rcv_wup);
-        let second_segment = unacked > u32::from(self.delack.rcv_mss) && self.window_keeps_up();
+        let second_segment = unacked > u32::from(self.delack.rcv_mss) && self.window_keeps_up(cx);
         let quick = self.delack.quick > 0 && !self.is(Is::PINGPONG);
         if second_segment || quick || self.is(Is::ACK_NOW) || !self.rcv_buf.ranges().is_empty() {
             self.is.insert(Is::ACK_NOW);
@@ -274,9 +307,12 @@ impl Tcb {
     }
 
     /// The reader keeps up: less than half of the buffer is unread. Otherwise the reader's call sends the ACK, or the
-    /// timer. (Linux waits for the reader as soon as the right edge cannot move on.)
-    fn window_keeps_up(&self) -> bool {
-        self.rcv_buf.readable() as u32 <= self.rcv_space.space / 2
+    /// timer. (Linux, and the model of it, wait for the reader as soon as the right edge cannot move on.)
+    fn window_keeps_up(&mut self, cx: &Ctx) -> bool {
+        if self.rcv_space.memory.is_some() {
+            return self.wanted_window(cx) >= self.rcv_wnd;
+        }
+        self.rcv_buf.readable() as u32 <= self.knobs.recv_buffer / 2
     }
 
     fn arm_delayed_ack(&mut self, cx: &mut Ctx) {

@@ -32,6 +32,9 @@ impl Tcb {
         self.schedule_ack();
         // Whatever lies beyond the FIN is thrown away.
         self.rcv_buf.drop_out_of_order(&mut cx.pool);
+        if let Some(model) = self.rcv_space.memory.as_deref_mut() {
+            model.drop_late();
+        }
         self.sack_reset();
         match self.state() {
             State::SynReceived | State::Established => {

@@ -122,10 +122,8 @@ pub struct TcpInfo {
     pub ack_timeout: Duration,
     /// Time since data was received.
     pub last_data_received: Duration,
-    /// Largest window that would be offered now, in bytes.
-    pub receive_threshold: u32,
-    /// Bytes that the application reads in a round trip, as assumed for tuning.
-    pub receive_space: u32,
+    /// How the receive window is tuned.
+    pub receive: ReceiveTuning,
     /// Segments out of order that stand for a loss: 3, more once reordering was seen.
     pub reordering: u32,
     /// How often reordering was seen.
@@ -271,6 +269,21 @@ pub enum TimerKind {
     CloseWaitWatchdog,
 }
 
+/// How the receive window is tuned (RFC 9293 3.8.6; Linux `tcp_rcv_space_adjust`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveTuning {
+    /// The window that the last segment offered, in bytes.
+    pub offered: u32,
+    /// Largest window that would be offered now, in bytes.
+    pub threshold: u32,
+    /// Bytes that the application reads in a round trip.
+    pub space: u32,
+    /// Round trip as the receiver sees it; zero before it is known.
+    pub rtt: Duration,
+    /// Memory charged to the receive buffer, in bytes: what it holds, out of order too.
+    pub memory: u32,
+}
+
 impl Tcb {
     pub(crate) fn info(&self, cx: &Ctx) -> TcpInfo {
         let millis = |ms: u32| Duration::from_millis(ms.into());
@@ -332,8 +345,7 @@ impl Tcb {
             segments: self.segment_counts(),
             ack_timeout: Duration::from_millis(self.delack.ato_ms.into()),
             last_data_received: cx.now - self.delack.last_data,
-            receive_threshold: self.rcv_space.space,
-            receive_space: self.rcv_space.space.min(10 * u32::from(self.advertised_mss(cx))),
+            receive: self.receive_tuning(),
             reordering: self.loss.as_deref().map_or(REORDERING, |board| board.reordering),
             reordering_seen: self.loss.as_deref().map_or(0, |board| board.reord_seen),
             dsack_dups: self.loss.as_deref().map_or(0, |board| board.dsack_dups),
@@ -352,6 +364,18 @@ impl Tcb {
             busy: millis(chrono.network) + millis(chrono.peer) + millis(chrono.buffer),
             limited_by_peer: millis(chrono.peer),
             limited_by_buffer: millis(chrono.buffer),
+        }
+    }
+
+    fn receive_tuning(&self) -> ReceiveTuning {
+        let space = &self.rcv_space;
+        let held = self.rcv_buf.bytes_held() as u32;
+        ReceiveTuning {
+            offered: self.rcv_wnd,
+            threshold: space.ssthresh,
+            space: space.space,
+            rtt: Duration::from_micros(space.rtt_micros().into()),
+            memory: space.memory.as_deref().map_or(held, |model| model.held()),
         }
     }
 

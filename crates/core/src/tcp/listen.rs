@@ -7,13 +7,15 @@
 use super::accurate_ecn::first_option;
 use super::ecn::Ecn;
 use super::open::{mss_for_mtu, peer_mss};
+use super::options::Options as Knobs;
 use super::output::OutSegment;
+use super::rcv_space::FirstWindow;
 use super::segment::Seg;
 use super::set_state::{Current, transition};
 use super::state::{Cause, Initiator, State};
 use super::tcb::Tuple;
 use super::validate::{PAWS_MSL, in_window, take_ack_slot};
-use super::window::{MAX_WSCALE, wscale_for};
+use super::window::MAX_WSCALE;
 use crate::config::{EcnOption, TcpConfig};
 use crate::ctx::Ctx;
 use crate::event::ConnectionId;
@@ -159,8 +161,7 @@ pub(crate) enum RequestAction {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestBase {
     pub(crate) listener: Key,
-    pub(crate) recv_buffer: u32,
-    pub(crate) initial_window: u32,
+    pub(crate) window: FirstWindow,
     pub(crate) max_seg: u16,
     pub(crate) path_mtu: u16,
     pub(crate) ttl: u8,
@@ -190,10 +191,10 @@ impl Request {
             options: *seg.options,
             ts_recent: seg.options.timestamps.map_or(0, |(value, _)| value),
             ts_offset,
-            window: base.initial_window.min(u32::from(u16::MAX)) as u16,
+            window: base.window.window.min(u32::from(u16::MAX)) as u16,
             path_mtu: base.path_mtu,
             max_seg: base.max_seg,
-            rcv_wscale: wscale_for(&cx.cfg.tcp, base.recv_buffer),
+            rcv_wscale: base.window.shift,
             retransmits: 0,
             ttl: base.ttl,
             tos: base.tos,
@@ -243,6 +244,14 @@ impl Request {
 
     fn uses_scaling(&self, cx: &Ctx) -> bool {
         cx.cfg.tcp.window_scaling && self.options.window_scale.is_some()
+    }
+
+    /// All of the window that was offered, which the SYN-ACK could not tell, for a child with the options `knobs`.
+    pub(crate) fn first_window(&self, cx: &Ctx, knobs: &Knobs) -> FirstWindow {
+        let mss = mss_for_mtu(&self.tuple, cx.mtu(&self.tuple));
+        let segment = if self.max_seg > 0 { mss.min(self.max_seg) } else { mss };
+        let stamps = if self.uses_timestamps(cx) { 12 } else { 0 };
+        FirstWindow::new(&cx.cfg.tcp, knobs, u32::from(segment.saturating_sub(stamps)))
     }
 
     fn ts_now(&self, cx: &Ctx) -> u32 {

@@ -88,6 +88,11 @@ impl Marks {
         last.is_some_and(|mark| mark.end == end && mark.record)
     }
 
+    /// A record ends before `offset`, behind which no segment may reach.
+    pub(crate) fn record_before(&self, offset: u64) -> bool {
+        self.queue.iter().take_while(|mark| mark.end < offset).any(|mark| mark.record)
+    }
+
     fn set(&mut self, end: u64, push: bool, record: bool) {
         if push {
             self.pushed = end;

@@ -9,13 +9,13 @@ use super::listen::Request;
 use super::marks::Marks;
 use super::options::{Knob, Options as Knobs};
 use super::output::OutSegment;
+use super::rcv_space::{FirstWindow, RcvSpace};
 use super::rtt::{RttConfig, RttEstimator};
 use super::scoreboard::{CaState, Sent, SentFlags};
 use super::set_state::{Current, set_state};
 use super::state::{Cause, Initiator, State};
-use super::tcb::{Delack, Is, RcvSpace, Stats, Tcb, Tuple};
+use super::tcb::{Delack, Is, Stats, Tcb, Tuple};
 use super::timers::{Pending, Timers};
-use super::window::wscale_for;
 use crate::buffer::{RecvBuffer, SendBuffer};
 use crate::ctx::Ctx;
 use crate::event::{ConnectionId, Ready};
@@ -96,12 +96,13 @@ impl Tcb {
             mss,
             peer_mss: mss,
             path_mtu: 0,
+            mtu_probe: None,
             irs: zero,
             rcv_nxt: zero,
             rcv_wup: zero,
             rcv_wnd: 0,
             rcv_buf: RecvBuffer::new(0),
-            rcv_space: RcvSpace { space: 0, copied: 0, since: cx.now },
+            rcv_space: RcvSpace::new(&cx.cfg.tcp),
             fin_at: None,
             eof_read: false,
             received: None,
@@ -138,10 +139,6 @@ impl Tcb {
     fn init_sizes(&mut self, cx: &Ctx, path_mtu: u16, ts_offset: u32) {
         self.path_mtu = path_mtu;
         self.delack.rcv_mss = self.advertised_mss(cx).min(DEFAULT_MSS_V4);
-        let limit = self.knobs.window_limit();
-        let fixed = self.knobs.has(Knob::FIXED_RCVBUF);
-        self.rcv_space.space = if fixed { limit } else { limit.min(cx.cfg.tcp.recv_buffer_initial as u32) };
-        self.rcv_space.since = cx.now;
         self.ts_offset = ts_offset;
     }
 
@@ -158,7 +155,7 @@ impl Tcb {
         if self.knobs.max_seg > 0 {
             mss = mss.min(self.knobs.max_seg);
         }
-        self.mss = mss;
+        self.mss = self.probed_mss(cx, mss);
     }
 
     /// Active open: SYN_SENT. The SYN follows: [`Tcb::send_syn`].
@@ -166,7 +163,9 @@ impl Tcb {
         self.init_sizes(cx, path_mtu, ts_offset);
         self.sync_mss(cx);
         self.set_iss(iss);
-        self.rcv_wscale = wscale_for(&cx.cfg.tcp, self.knobs.window_limit());
+        let first = FirstWindow::new(&cx.cfg.tcp, &self.knobs, self.advertised_mss(cx).into());
+        self.rcv_wscale = first.shift;
+        self.open_window(first);
         self.ask_for_ecn(cx);
         set_state(self, cx, State::SynSent, Cause::Connect, Initiator::Local);
     }
@@ -183,6 +182,13 @@ impl Tcb {
         self.snd_nxt = self.iss + 1;
         self.arm_rto(cx);
         self.retrans_stamp = Some(cx.now);
+    }
+
+    /// The whole of the first window counts, though a SYN cannot tell it.
+    fn open_window(&mut self, first: FirstWindow) {
+        self.knobs.window_clamp = first.clamp;
+        self.rcv_wnd = first.window;
+        self.rcv_space.ssthresh = first.window;
     }
 
     fn set_iss(&mut self, iss: SeqNumber) {
@@ -228,9 +234,7 @@ impl Tcb {
         if if answer { self.is(Is::SCALED) } else { cx.cfg.tcp.window_scaling } {
             options.window_scale = Some(self.rcv_wscale);
         }
-        let window = self.knobs.first_window(self.rcv_space.space, self.advertised_mss(cx).into());
-        let window = window.min(u32::from(u16::MAX));
-        self.rcv_wnd = window;
+        let window = self.rcv_wnd.min(u32::from(u16::MAX));
         self.rcv_wup = self.rcv_nxt;
         let mut flags = Flags::SYN;
         flags.set(Flags::ACK, answer);
@@ -258,6 +262,7 @@ impl Tcb {
         } else {
             self.snd_wscale = 0;
             self.rcv_wscale = 0;
+            self.knobs.window_clamp = self.knobs.window_clamp.min(u16::MAX.into());
         }
         if let Some((value, _)) = options.timestamps
             && self.is(Is::TIMESTAMPS)
@@ -296,13 +301,13 @@ impl Tcb {
         child.set_iss(request.iss);
         child.set_irs(request.irs);
         child.rcv_wscale = request.rcv_wscale;
+        child.open_window(request.first_window(cx, &child.knobs));
         child.ecn = request.ecn;
         child.inherit_accurate(request.syn_ecn);
         child.learn_options(cx, &request.options);
         child.ts_recent = request.ts_recent;
         child.current = request.current;
         child.snd_nxt = request.iss + 1;
-        child.rcv_wnd = request.window.into();
         let ambiguous = request.retransmits > 0 || request.from_cookie;
         let flags = if ambiguous { SentFlags::RETRANSMITTED } else { SentFlags::empty() };
         child.push_handshake(request.iss, request.sent_at, flags);

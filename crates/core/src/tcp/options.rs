@@ -34,7 +34,8 @@ pub enum TcpOption {
     Linger2(Option<Duration>),
     /// `SO_SNDBUF`: bytes, clamped to 4 KiB..=`send_buffer_max`.
     SendBuffer(usize),
-    /// `SO_RCVBUF`: bytes offered as window, clamped to 2 KiB..=`recv_buffer_max`; switches tuning off.
+    /// `SO_RCVBUF`: bytes offered as window, clamped to 2 KiB..=`recv_buffer_max`; switches tuning off. With
+    /// `receive_memory_model` it is memory.
     RecvBuffer(usize),
     /// `IP_TTL` / `IPV6_UNICAST_HOPS`: 1..=255.
     Ttl(u8),
@@ -66,7 +67,8 @@ pub enum TcpOption {
     /// is ready for writing while fewer than half as many do.
     /// 0 = without limit.
     NotsentLowat(u32),
-    /// `TCP_WINDOW_CLAMP`: largest window offered, in bytes. 0 = no limit but the buffer.
+    /// `TCP_WINDOW_CLAMP`: largest window offered, in bytes. 0 = no limit but the buffer; on an open connection 1,152 at
+    /// the least, and it follows the buffer while that grows.
     WindowClamp(u32),
     /// `TCP_DEFER_ACCEPT`: a listener hands a connection out when its first bytes have come, or after this many
     /// repeats of the SYN-ACK. 0 = off.
@@ -137,7 +139,7 @@ pub struct SocketOptions {
     pub v6_only: bool,
     /// See [`TcpOption::NotsentLowat`].
     pub notsent_lowat: u32,
-    /// See [`TcpOption::WindowClamp`].
+    /// See [`TcpOption::WindowClamp`]; of an open connection, what bounds its window now.
     pub window_clamp: u32,
     /// See [`TcpOption::DeferAccept`].
     pub defer_accept: u8,
@@ -184,7 +186,7 @@ pub(crate) struct Options {
     pub(crate) linger_ms: u32,
     pub(crate) linger2_ms: u32,
     pub(crate) send_buffer: u32,
-    /// Largest window offered.
+    /// The receive buffer, which tuning enlarges.
     pub(crate) recv_buffer: u32,
     pub(crate) notsent_lowat: u32,
     pub(crate) window_clamp: u32,
@@ -223,21 +225,11 @@ impl Options {
             linger_ms: 0,
             linger2_ms: 0,
             send_buffer: cfg.send_buffer_max.clamp(SEND_BUFFER_MIN, 512 << 20) as u32,
-            recv_buffer: cfg.recv_buffer_max.clamp(RECV_BUFFER_MIN, 512 << 20) as u32,
+            recv_buffer: cfg.recv_buffer_initial.min(cfg.recv_buffer_max).clamp(1, 512 << 20) as u32,
             notsent_lowat: 0,
             window_clamp: 0,
             defer_accept: 0,
         }
-    }
-
-    /// Largest window that buffer and `TCP_WINDOW_CLAMP` let us offer.
-    pub(crate) fn window_limit(&self) -> u32 {
-        if self.window_clamp == 0 { self.recv_buffer } else { self.recv_buffer.min(self.window_clamp) }
-    }
-
-    /// With a clamp the first window is one of whole segments (Linux `tcp_select_initial_window`).
-    pub(crate) fn first_window(&self, space: u32, segment: u32) -> u32 {
-        if self.window_clamp > 0 && space > segment { space - space % segment.max(1) } else { space }
     }
 
     pub(crate) fn has(&self, knob: Knob) -> bool {
@@ -266,7 +258,8 @@ impl Options {
                 self.send_buffer = n.clamp(SEND_BUFFER_MIN, cfg.send_buffer_max.max(SEND_BUFFER_MIN)) as u32;
             }
             TcpOption::RecvBuffer(n) => {
-                self.recv_buffer = n.clamp(RECV_BUFFER_MIN, cfg.recv_buffer_max.max(RECV_BUFFER_MIN)) as u32;
+                let most = if cfg.receive_memory_model.is_some() { 1 << 30 } else { cfg.recv_buffer_max };
+                self.recv_buffer = n.clamp(RECV_BUFFER_MIN, most.max(RECV_BUFFER_MIN)) as u32;
                 self.on.insert(Knob::FIXED_RCVBUF);
             }
             TcpOption::Ttl(n @ 1..) => self.ttl = n,
@@ -289,7 +282,7 @@ impl Options {
         Ok(())
     }
 
-    pub(crate) fn to_public(self, recv_space: u32) -> SocketOptions {
+    pub(crate) fn to_public(self) -> SocketOptions {
         let on = |knob| self.on.contains(knob);
         SocketOptions {
             nodelay: on(Knob::NODELAY),
@@ -302,7 +295,7 @@ impl Options {
             linger: on(Knob::LINGER).then(|| Duration::from_millis(self.linger_ms.into())),
             linger2: (!on(Knob::NO_FIN_WAIT2)).then(|| Duration::from_millis(self.linger2_ms.into())),
             send_buffer: self.send_buffer as usize,
-            recv_buffer: recv_space as usize,
+            recv_buffer: self.recv_buffer as usize,
             ttl: self.ttl,
             tos: self.tos,
             reuse_addr: on(Knob::REUSE_ADDR),

@@ -3,6 +3,7 @@
 use super::congestion::{CwndEvent, Needs};
 use super::ecn::Ecn;
 use super::info::Wait;
+use super::mtu_probe::Probing;
 use super::options::Knob;
 use super::scoreboard::{Probe, Resend, Sent, SentFlags};
 use super::state::State;
@@ -99,12 +100,14 @@ pub(super) struct Piece {
     pub(super) retransmission: bool,
     /// A tail-loss probe.
     pub(super) probe: bool,
+    /// One segment, larger than the others, to see whether it arrives.
+    pub(super) mtu_probe: bool,
 }
 
 impl Piece {
     /// Bytes that were never sent.
-    fn new(seq: SeqNumber, len: u32, fin: bool) -> Self {
-        Self { seq, len, fin, retransmission: false, probe: false }
+    pub(super) fn new(seq: SeqNumber, len: u32, fin: bool) -> Self {
+        Self { seq, len, fin, retransmission: false, probe: false, mtu_probe: false }
     }
 }
 
@@ -213,6 +216,13 @@ impl Tcb {
             // Only the FIN is left; as a packet it counts against the congestion window too.
             return (window >= 1 && room > 0).then_some(Piece::new(seq, 0, true));
         }
+        if self.mtu_probe.is_some() && !probe {
+            match self.next_mtu_probe(cx, frame) {
+                Probing::Not => {}
+                Probing::Waits => return None,
+                Probing::Sends(piece) => return Some(piece),
+            }
+        }
         if window == 0 || room == 0 {
             return None;
         }
@@ -266,7 +276,8 @@ impl Tcb {
         (options, header): (Options, usize),
         mss: u32,
     ) -> Option<(usize, PacketMeta)> {
-        let Piece { seq, len, fin, retransmission, probe } = piece;
+        let Piece { seq, len, fin, retransmission, probe, mtu_probe } = piece;
+        let mss = if mtu_probe { len } else { mss };
         let end = seq + len + u32::from(fin);
         let mut flags = Flags::ACK;
         flags.set(Flags::FIN, fin);
@@ -275,7 +286,7 @@ impl Tcb {
         let urgent = self.urgent_pointer(seq);
         flags.set(Flags::URG, urgent.is_some());
         let ecn = self.ecn_of_segment(len > 0 && !retransmission, &mut flags);
-        let window = self.select_window();
+        let window = self.select_window(cx);
         let repr = Repr {
             src_port: self.tuple.local_port,
             dst_port: self.tuple.remote_port,
@@ -304,6 +315,9 @@ impl Tcb {
         self.pace(cx, mss, (len, retransmission));
         if probe {
             self.probe_sent(cx, retransmission);
+        }
+        if mtu_probe {
+            self.mtu_probe_sent(piece);
         }
         self.ack_sent();
         self.count_out(cx);
@@ -472,7 +486,7 @@ impl Tcb {
     /// A bare ACK with SEQ=SND.NXT (Linux `tcp_acceptable_seq`: the window edge if the peer shrank it below).
     pub(crate) fn ack_repr(&mut self, cx: &Ctx) -> Repr {
         let options = self.segment_options(cx);
-        let window = self.select_window();
+        let window = self.select_window(cx);
         let mut flags = Flags::ACK;
         self.ecn_of_segment(false, &mut flags);
         Repr {

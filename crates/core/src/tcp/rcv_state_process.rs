@@ -171,7 +171,8 @@ impl Tcb {
         if self.is(Is::SYN_RETRANSMITTED) {
             self.rtt.fall_back(RTO_AFTER_LOST_SYN);
         }
-        self.rcv_space.since = cx.now;
+        self.init_rcv_space(cx);
+        self.init_mtu_probe(cx);
         self.last_received = cx.now;
         self.backoff = 0;
         self.retransmits = 0;

@@ -116,6 +116,9 @@ impl Tcb {
             self.try_to_open(cx, ack);
             return false;
         }
+        if self.mtu_probe.is_some() && self.mtu_probe_failed(cx) {
+            return false;
+        }
         self.enter_recovery(cx, ack.told.contains(Told::ECE));
         true
     }

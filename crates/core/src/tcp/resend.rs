@@ -61,7 +61,8 @@ impl Tcb {
             sent.flags |= SentFlags::BURST_END;
             self.marks.bursts += 1;
         }
-        let end = self.rtx.get(last).map(|sent| sent.end).filter(|_| last > index);
+        let end =
+            self.rtx.get(last).map(|sent| sent.end).filter(|_| last > index || (first.segs > 1 && most > 1));
         self.board().resend_pushes = end;
     }
 
@@ -103,7 +104,8 @@ impl Tcb {
         let sent = self.rtx.get(index)?;
         let fin = self.is(Is::FIN_QUEUED) && sent.end.after(data_end);
         let len = self.data_len(index, data_end);
-        Some(Piece { seq, len, fin, retransmission: true, probe: false })
+        self.mtu_probe_inconclusive();
+        Some(Piece { retransmission: true, ..Piece::new(seq, len, fin) })
     }
 
     /// Bytes of text in the entry at `index`.

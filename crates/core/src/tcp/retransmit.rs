@@ -7,7 +7,7 @@ use super::set_state::set_state;
 use super::state::{Cause, Initiator, State};
 use super::tcb::{Is, Tcb};
 use super::timers::{ALL, Pending, Timer};
-use crate::config::TcpConfig;
+use crate::config::{MtuProbing, TcpConfig};
 use crate::ctx::Ctx;
 use crate::deliberate::DeliberateBug;
 use crate::error::{Error, Timeout};
@@ -202,6 +202,9 @@ impl Tcb {
             self.retrans_stamp = None;
         }
         if !self.handshake_unacked() {
+            if cx.cfg.tcp.mtu_probing != MtuProbing::Off && self.retransmits > 0 {
+                self.look_for_black_hole(cx);
+            }
             self.enter_loss(cx);
         }
         self.retransmits = self.retransmits.saturating_add(1);
@@ -211,6 +214,15 @@ impl Tcb {
         }
         self.arm_rto(cx);
         cx.want_output(self);
+    }
+
+    /// R1 is over: perhaps it is the size of the packets (RFC 4821 7.7; Linux `tcp_write_timeout`).
+    fn look_for_black_hole(&mut self, cx: &mut Ctx) {
+        let cfg = &cx.cfg.tcp;
+        let since = self.retrans_stamp.unwrap_or(cx.now);
+        if cx.now - since >= model_timeout(cfg, cfg.retries1, cfg.rto_min) {
+            self.suspect_black_hole(cx);
+        }
     }
 
     /// Our SYN is the oldest thing in flight: the application closed before the handshake was through.

@@ -102,6 +102,8 @@ impl Tcb {
         self.is.remove(Is::WANT_SPACE);
         set_state(self, cx, State::Established, Cause::Handshake, Initiator::Peer);
         self.finish_connect(cx);
+        // Who opened begins with small segments if it is to search; who was called (as on Linux) with full ones.
+        self.sync_mss(cx);
         if self.fast_open.is_some() && self.fast_syn_answered(cx, seg) {
             return;
         }

@@ -9,8 +9,10 @@ use super::history::History;
 use super::info::Chrono;
 use super::listen::Listen;
 use super::marks::Marks;
+use super::mtu_probe::MtuProbe;
 use super::options::{Knob, Options as SocketKnobs};
 use super::pacing::Pacer;
+use super::rcv_space::RcvSpace;
 use super::rtt::RttEstimator;
 use super::scoreboard::{Board, CaState, Sent};
 use super::set_state::Current;
@@ -153,17 +155,6 @@ pub(crate) struct Delack {
     pub(crate) last_data: Instant,
 }
 
-/// Receive-window tuning (Linux `rcvq_space`).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RcvSpace {
-    /// Window that is offered when nothing waits to be read, in bytes.
-    pub(crate) space: u32,
-    /// Bytes the application read since `since`.
-    pub(crate) copied: u32,
-    /// When the current measurement began.
-    pub(crate) since: Instant,
-}
-
 /// Counts for `info()`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Stats {
@@ -238,6 +229,8 @@ pub(crate) struct Tcb {
     /// What the peer's MSS option allowed.
     pub(crate) peer_mss: u16,
     pub(crate) path_mtu: u16,
+    /// The search for a larger path MTU, where one is made.
+    pub(crate) mtu_probe: Option<Box<MtuProbe>>,
 
     // Receive sequence space.
     pub(crate) irs: SeqNumber,

@@ -27,22 +27,8 @@ pub struct Settings {
     pub send_buffer_limit: i32,
 }
 
-/// The ratio by which Linux guesses how much window a buffer is worth before it has seen a segment
-/// (`TCP_DEFAULT_SCALING_RATIO` since 6.11), in 256ths.
-const WINDOW_RATIO: u64 = 128;
-
 /// Key of Fast Open cookies, a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4 in Linux's spelling: cookies in scripts depend on it.
 const FAST_OPEN_KEY: [u8; 16] = 0xd4d4_d4d4_c3c3_c3c3_b2b2_b2b2_a1a1_a1a1_u128.to_le_bytes();
-
-/// Segment size to whose multiple the first window is cut.
-const SEGMENT: u64 = 1460;
-
-/// Window that a receive buffer of `memory` bytes is worth (Linux `tcp_win_from_space`), in whole segments as
-/// `tcp_select_initial_window` offers it.
-pub(super) fn window_from_memory(memory: i32) -> usize {
-    let window = (u64::from(memory.max(0).unsigned_abs()) * WINDOW_RATIO) >> 8;
-    (if window > SEGMENT { window - window % SEGMENT } else { window }) as usize
-}
 
 impl Default for Settings {
     fn default() -> Self {
@@ -69,6 +55,7 @@ impl Default for Settings {
         };
         settings.set_addresses(&[v4, v6]);
         settings.set_receive_buffer(settings.receive_buffer);
+        settings.set_receive_buffer_limit(settings.receive_buffer_limit);
         settings
     }
 }
@@ -92,11 +79,16 @@ impl Settings {
 
     /// `tcp_rmem`: the window that is offered at first follows from the middle size, the scale from the largest.
     pub fn set_receive_buffer(&mut self, sizes: [i32; 3]) {
+        let size = |bytes: i32| bytes.max(1).unsigned_abs() as usize;
         self.receive_buffer = sizes;
-        let largest = sizes[2].max(self.receive_buffer_limit).max(0).unsigned_abs();
-        let first = window_from_memory(sizes[1]).min(usize::from(u16::MAX) + 1);
-        self.config.tcp.recv_buffer_initial = first.max(1);
-        self.config.tcp.recv_buffer_max = largest as usize;
+        self.config.tcp.recv_buffer_initial = size(sizes[1]);
+        self.config.tcp.recv_buffer_max = size(sizes[2]);
+    }
+
+    /// `net.core.rmem_max`: how large a program may make a receive buffer; the scale of windows has to do for it.
+    pub fn set_receive_buffer_limit(&mut self, limit: i32) {
+        self.receive_buffer_limit = limit;
+        self.config.tcp.receive_memory_model = Some(limit.max(0).unsigned_abs());
     }
 
     /// One MTU for both families.

@@ -1,7 +1,7 @@
 //! Linux's settings under `/proc/sys`, by name, on a [`Settings`].
 
 use super::Settings;
-use lastack_core::{EcnOption, EcnPolicy, FastOpenKeys};
+use lastack_core::{EcnOption, EcnPolicy, FastOpenKeys, MtuProbing};
 use std::fmt;
 use std::time::Duration;
 
@@ -27,17 +27,15 @@ impl std::error::Error for SysctlError {}
 
 /// Settings that only lastack's one behaviour can be asked of; a blank list: any value, because nothing that a script sees
 /// depends on it.
-const FIXED: [(&str, &[&str]); 19] = [
+const FIXED: [(&str, &[&str]); 18] = [
     ("ip_forward", &[]),
+    ("tcp_app_win", &["31"]),
     ("tcp_autocorking", &[]),
-    ("tcp_base_mss", &[]),
     ("tcp_challenge_ack_limit", &["2147483647"]),
     ("tcp_comp_sack_nr", &[]),
     ("tcp_dsack", &["1"]),
     ("tcp_limit_output_bytes", &[]),
     ("tcp_migrate_req", &["0"]),
-    ("tcp_moderate_rcvbuf", &[]),
-    ("tcp_mtu_probing", &["0"]),
     ("tcp_no_metrics_save", &["1"]),
     ("tcp_notsent_lowat", &["-1", "4294967295"]),
     ("tcp_pacing_ca_ratio", &[]),
@@ -47,6 +45,7 @@ const FIXED: [(&str, &[&str]); 19] = [
     ("tcp_reordering", &["3"]),
     ("tcp_thin_linear_timeouts", &["0"]),
     ("tcp_tso_win_divisor", &[]),
+    ("tcp_workaround_signed_windows", &["0"]),
 ];
 
 impl Settings {
@@ -66,7 +65,9 @@ impl Settings {
                 Err(SysctlError::Unsupported(format!("{short} = {value}")))
             };
         }
-        self.set_buffers(&given).unwrap_or_else(|| self.set_tcp(&given))
+        self.set_buffers(&given)
+            .or_else(|| self.set_mtu_search(&given))
+            .unwrap_or_else(|| self.set_tcp(&given))
     }
 
     fn set_buffers(&mut self, given: &Given<'_>) -> Option<Result<(), SysctlError>> {
@@ -76,7 +77,9 @@ impl Settings {
                 self.send_buffer = sizes;
                 self.config.tcp.send_buffer_max = size(sizes[2]);
             }),
-            "rmem_max" => given.number().map(|value| self.receive_buffer_limit = value),
+            "rmem_max" => given.number().map(|value| self.set_receive_buffer_limit(value)),
+            "tcp_moderate_rcvbuf" => given.switch().map(|on| self.config.tcp.moderate_recv_buffer = on),
+            "tcp_shrink_window" => given.switch().map(|on| self.config.tcp.shrink_window = on),
             "wmem_max" => given.number().map(|value| self.send_buffer_limit = value),
             "ip_local_port_range" => {
                 let mut ports = given.value.split_whitespace().map(|port| port.parse().ok());
@@ -93,16 +96,35 @@ impl Settings {
         Some(result)
     }
 
+    /// The search for the path's MTU.
+    fn set_mtu_search(&mut self, given: &Given<'_>) -> Option<Result<(), SysctlError>> {
+        let tcp = &mut self.config.tcp;
+        let result = match given.name {
+            "tcp_mtu_probing" => given.number::<u8>().map(|value| {
+                tcp.mtu_probing = match value {
+                    0 => MtuProbing::Off,
+                    1 => MtuProbing::AfterBlackHole,
+                    _ => MtuProbing::Always,
+                };
+            }),
+            "tcp_base_mss" => given.number().map(|size| tcp.base_mss = size),
+            "tcp_mtu_probe_floor" => given.number().map(|size| tcp.mtu_probe_floor = size),
+            "tcp_probe_threshold" => given.number().map(|size| tcp.mtu_probe_threshold = size),
+            "tcp_probe_interval" => {
+                given.number().map(|seconds| tcp.mtu_probe_interval = Duration::from_secs(seconds))
+            }
+            _ => return None,
+        };
+        Some(result)
+    }
+
     fn set_tcp(&mut self, given: &Given<'_>) -> Result<(), SysctlError> {
         let tcp = &mut self.config.tcp;
         match given.name {
             "tcp_syn_retries" => tcp.syn_retries = given.number()?,
             "tcp_syn_linear_timeouts" => tcp.syn_linear_timeouts = given.number()?,
             "tcp_synack_retries" => tcp.synack_retries = given.number()?,
-            "tcp_retries1" => {
-                // Only routes are checked again then, and lastack has one.
-                given.number::<u8>()?;
-            }
+            "tcp_retries1" => tcp.retries1 = given.number()?,
             "tcp_retries2" => tcp.retries2 = given.number()?,
             "tcp_orphan_retries" => tcp.orphan_retries = given.number()?,
             "tcp_max_orphans" => tcp.max_orphans = given.number()?,

@@ -132,7 +132,7 @@ fn timing(out: &mut Layout, info: &TcpInfo) {
     out.word(52, millis(info.last_data_received));
     out.word(56, millis(info.last_received));
     out.word(60, info.path_mtu.into());
-    out.word(64, info.receive_threshold);
+    out.word(64, info.receive.threshold);
     out.word(68, micros(info.srtt));
     out.word(72, micros(info.rttvar));
     let threshold = if info.ssthresh == u32::MAX { NO_THRESHOLD } else { info.ssthresh };
@@ -140,7 +140,8 @@ fn timing(out: &mut Layout, info: &TcpInfo) {
     out.word(80, info.cwnd);
     out.word(84, info.advertised_mss.into());
     out.word(88, info.reordering);
-    out.word(96, info.receive_space);
+    out.word(92, micros(info.receive.rtt));
+    out.word(96, info.receive.space);
     out.word(100, info.retransmissions);
     out.word(148, info.min_rtt.map_or(u32::MAX, micros));
 }
@@ -178,6 +179,6 @@ fn totals(out: &mut Layout, info: &TcpInfo) {
     out.word(220, info.reordering_seen);
     out.word(224, info.out_of_order_packets);
     out.word(228, info.send_window);
-    out.word(232, info.recv_window);
+    out.word(232, info.receive.offered);
     out.put(240, &info.timeouts.to_ne_bytes());
 }

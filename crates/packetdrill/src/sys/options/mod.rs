@@ -152,11 +152,10 @@ impl Machine {
         Ok(())
     }
 
-    /// Hands the sizes of Linux's buffers, which count memory, to the stack, which counts payload.
+    /// Hands the sizes of Linux's buffers to the stack.
     pub(super) fn apply_buffers(&mut self, handle: TcpHandle, send: i32, receive: Option<i32>) {
         let send = TcpOption::SendBuffer(send.max(0).unsigned_abs() as usize);
-        let receive =
-            receive.map(|memory| TcpOption::RecvBuffer(super::settings::window_from_memory(memory)));
+        let receive = receive.map(|memory| TcpOption::RecvBuffer(memory.max(0).unsigned_abs() as usize));
         for option in std::iter::once(send).chain(receive) {
             // Both are clamped, not refused.
             let _ = self.stack.tcp_set_option(self.now, handle, option);

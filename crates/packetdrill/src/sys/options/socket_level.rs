@@ -95,9 +95,10 @@ impl Machine {
         Ok(socket.send_buffer.or(socket.tuned_send_buffer).unwrap_or(self.settings.send_buffer[1]))
     }
 
-    /// `sk_rcvbuf`: what was set, or the first size while the stack tunes it by itself.
+    /// `sk_rcvbuf`: what was set, or what the stack's tuning has made of the first size.
     pub(super) fn receive_memory(&self, fd: Fd) -> Result<i32, i32> {
-        Ok(self.files.socket(fd)?.receive_buffer.unwrap_or(self.settings.receive_buffer[1]))
+        let options = self.stack.tcp_options(self.files.socket(fd)?.handle).ok_or(libc::EBADF)?;
+        Ok(i32::try_from(options.recv_buffer).unwrap_or(i32::MAX))
     }
 
     pub(super) fn set_socket_option(
@@ -197,7 +198,7 @@ impl Machine {
         let info = self.stack.tcp_info(socket.handle).ok_or(libc::EBADF)?;
         let queued = info.send_memory;
         let words = [
-            info.unread + info.out_of_order,
+            info.receive.memory,
             self.receive_memory(fd)?.unsigned_abs(),
             info.unacked,
             self.send_memory(fd)?.unsigned_abs(),

@@ -37,7 +37,7 @@ impl Machine {
                 Some(time) => seconds(time),
             },
             libc::TCP_DEFER_ACCEPT => self.defer_time(options.defer_accept),
-            libc::TCP_WINDOW_CLAMP => self.window_clamp(handle, options.window_clamp),
+            libc::TCP_WINDOW_CLAMP => i32::try_from(options.window_clamp).unwrap_or(i32::MAX),
             libc::TCP_QUICKACK => {
                 i32::from(!self.stack.tcp_info(handle).is_some_and(|info| info.interactive))
             }
@@ -89,22 +89,6 @@ impl Machine {
         // Before the peer has said its size: the least that every peer takes, and our timestamps in it.
         let v6 = self.stack.tcp_peer_addr(handle).is_some_and(|peer| peer.is_ipv6());
         (if v6 { 1220 } else { 536 }) - if self.settings.config.tcp.timestamps { 12 } else { 0 }
-    }
-
-    /// What the program asked for; without that the largest window that the field can tell, once that is settled.
-    fn window_clamp(&self, handle: TcpHandle, asked: u32) -> i32 {
-        let Some(info) = self.stack.tcp_info(handle).filter(|_| asked == 0) else {
-            return i32::try_from(asked).unwrap_or(i32::MAX);
-        };
-        let opened = info.path_mtu > 0;
-        let shift = match info.window_scales {
-            Some((_, ours)) => ours.into(),
-            None if info.state == State::SynSent && self.settings.config.tcp.window_scaling => {
-                (self.settings.config.tcp.recv_buffer_max.max(1).ilog2()).saturating_sub(15).min(14)
-            }
-            None => 0,
-        };
-        if opened { 65_535 << shift } else { 0 }
     }
 
     /// Repeats of a SYN-ACK as the seconds that they take, as Linux tells TCP_DEFER_ACCEPT.
