@@ -142,7 +142,7 @@ impl Stack {
         }
         if let Some((_, request)) = tables.requests.iter().find(|(_, request)| request.id == id) {
             let listener = tables.connections.get(request.listener);
-            let listen = listener.and_then(|tcb| tcb.listen.as_deref());
+            let listen = listener.and_then(|tcb| tcb.rare.listen.as_deref());
             let limit = listen.map_or(0, |listen| Request::synack_limit(cx, listen));
             return Some(request.why(cx, &tables.request_wheel, limit));
         }

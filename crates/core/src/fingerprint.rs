@@ -144,7 +144,6 @@ impl Tcb {
             rtx,
             packets_out,
             loss,
-            ecn_counts,
             rack_rtt,
             max_packets_out,
             cwnd_usage_end,
@@ -152,7 +151,6 @@ impl Tcb {
             cwnd_used_at,
             congestion,
             delivery,
-            pacer,
             rtt,
             recover,
             snd_wscale,
@@ -160,7 +158,6 @@ impl Tcb {
             mss,
             peer_mss,
             path_mtu,
-            mtu_probe,
             irs: _,
             rcv_nxt,
             rcv_wup,
@@ -191,15 +188,14 @@ impl Tcb {
             soft_error,
             history: _,
             stats,
-            listen,
-            fast_open,
+            rare,
             parent,
             successor,
             news,
         } = self;
         let una = self.snd_buf.start();
         (tuple, current, is.bits(), ca_state, ecn).hash(h);
-        if let Some(counts) = ecn_counts
+        if let Some(counts) = &rare.ecn_counts
             && ecn.intersects(Ecn::EACH | Ecn::ACCURATE)
         {
             counts.fingerprint(now, *rcv_nxt, h);
@@ -247,11 +243,11 @@ impl Tcb {
             delivery.relative(now, stats.delivered).hash(h);
             rtx.iter().for_each(|sent| sent.stamp.ages(now).hash(h));
         }
-        pacer.as_deref().map(|pacer| pacer.relative(now)).hash(h);
+        rare.pacer.as_ref().map(|pacer| pacer.relative(now)).hash(h);
         rtt.fingerprint(now, una, h);
         rcv_wnd.hash(h);
         rcv_space.fingerprint(now.as_micros() as u32, (rcv_buf.read_pos() as u32, *rcv_nxt), h);
-        if let Some(probe) = mtu_probe {
+        if let Some(probe) = &rare.mtu_probe {
             probe.fingerprint(now, *snd_una, h);
         }
         rcv_buf.fingerprint(h);
@@ -284,10 +280,10 @@ impl Tcb {
         (knobs, error, soft_error).hash(h);
         // The bound of RFC 5961 5.2 is the only counter that behaviour depends on, and only while it is small.
         (stats.bytes_acked.min(u64::from(*max_window)), stats.syn_acked).hash(h);
-        if let Some(listen) = listen {
+        if let Some(listen) = &rare.listen {
             listen.fingerprint(now, h);
         }
-        if let Some(fast) = fast_open {
+        if let Some(fast) = &rare.fast_open {
             fast.fingerprint(now, h);
         }
         (parent.map(|key| key.index()), successor.map(|s| (s.state, s.ends - now))).hash(h);

@@ -11,11 +11,14 @@ use crate::tcp::fast_open::Answer;
 use crate::tcp::listen::{Request, RequestAction, RequestBase, SynQueue, check_cookie, cookie_isn};
 use crate::tcp::open::mss_for_mtu;
 use crate::tcp::options::Knob;
+use crate::tcp::pacing::Pacer;
+use crate::tcp::rare::Parts;
 use crate::tcp::rcv_space::FirstWindow;
 use crate::tcp::reset::send_reset;
 use crate::tcp::segment::{Seg, Verdict};
 use crate::tcp::state::{Cause, Initiator};
 use crate::tcp::tcb::{Is, Tcb, Tuple};
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use lastack_wire::SeqNumber;
@@ -80,7 +83,7 @@ impl Stack {
         tables.settle_fast_open(cx);
         let Some(tcb) = tables.connections.get_mut(listener) else { return };
         let defer = tcb.knobs.has(Knob::DEFER);
-        let Some(listen) = tcb.listen.as_mut() else { return };
+        let Some(Parts { listen: Some(listen), fast_open, .. }) = tcb.rare.existing() else { return };
         // A SYN that takes TIME_WAIT over is not held up by the SYN queue.
         let queue = if iss.is_some() { SynQueue::Room } else { listen.syn_queue(&cx.cfg.tcp, defer) };
         if queue == SynQueue::Full || listen.accept_full() {
@@ -98,7 +101,7 @@ impl Stack {
             cx.send_segment(segment);
             return;
         }
-        let fast = match tcb.fast_open.as_mut() {
+        let fast = match fast_open {
             Some(fast) if !defer => fast.answer(cx, tuple, seg),
             _ => Answer::default(),
         };
@@ -125,7 +128,7 @@ impl Stack {
         }
         tables.index(cx, tuple, Found::Request(key));
         if defer && let Some(tcb) = tables.connections.get_mut(listener) {
-            if let Some(listen) = tcb.listen.as_mut() {
+            if let Some(listen) = tcb.rare.get(|rare| &mut rare.listen) {
                 listen.undecided.push_back(key);
             }
             cx.signal(tcb, Ready::PENDING);
@@ -146,7 +149,7 @@ impl Stack {
         let base = self.request_base(listener, tuple, seg);
         let Self { cx, tables, .. } = self;
         let tcb = tables.connections.get_mut(listener);
-        let Some((base, listen)) = base.zip(tcb.and_then(|tcb| tcb.listen.as_ref())) else { return };
+        let Some((base, listen)) = base.zip(tcb.and_then(|tcb| tcb.rare.listen.as_ref())) else { return };
         if seg.has(Flags::SYN) {
             send_reset(cx, tuple, seg);
             return;
@@ -203,7 +206,7 @@ impl Stack {
     fn complete_request(&mut self, key: Key, tuple: &Tuple, seg: &Seg<'_>, packet: &[u8]) {
         let Self { cx, tables, .. } = self;
         let Some(listener) = tables.requests.get(key).map(|request| request.listener) else { return };
-        let Some(listen) = tables.connections.get(listener).and_then(|tcb| tcb.listen.as_ref()) else {
+        let Some(listen) = tables.connections.get(listener).and_then(|tcb| tcb.rare.listen.as_ref()) else {
             // The listener went away: its requests went with it, so this cannot be; be safe.
             self.remove_request(key, Cause::ListenerClosed, Initiator::Administrator);
             self.listener_segment(tuple, seg, packet, None);
@@ -242,14 +245,16 @@ impl Stack {
         let Self { cx, tables, .. } = self;
         let listener = tables.connections.get(request.listener)?;
         let (knobs, congestion) = (listener.knobs, listener.congestion.fresh(&cx.cfg.tcp));
-        let pacer = listener.pacer.as_deref().map(|pacer| Box::new(pacer.inherited()));
+        let pacer = listener.rare.pacer.as_ref().map(Pacer::inherited);
         let key = tables.connections.insert_with(|key| {
             let mut child = Tcb::from_request(cx, key, request, knobs, congestion);
-            child.pacer = pacer;
+            if pacer.is_some() {
+                child.rare.parts().pacer = pacer;
+            }
             child
         });
         if let Some(tcb) = tables.connections.get_mut(request.listener) {
-            if let Some(listen) = tcb.listen.as_mut() {
+            if let Some(listen) = tcb.rare.get(|rare| &mut rare.listen) {
                 listen.accept.push_back(key);
             }
             cx.signal(tcb, Ready::IN);
@@ -293,7 +298,10 @@ impl Stack {
         if let Some(timer) = request.timer {
             tables.request_wheel.remove(timer);
         }
-        let listen = tables.connections.get_mut(request.listener).and_then(|tcb| tcb.listen.as_mut());
+        let listen = tables
+            .connections
+            .get_mut(request.listener)
+            .and_then(|tcb| tcb.rare.get(|rare| &mut rare.listen));
         if let Some(listen) = listen {
             listen.half_open = listen.half_open.saturating_sub(1);
             if request.retransmits == 0 {
@@ -322,7 +330,10 @@ impl Stack {
             return;
         };
         request.timer = None;
-        let listen = tables.connections.get_mut(request.listener).and_then(|tcb| tcb.listen.as_mut());
+        let listen = tables
+            .connections
+            .get_mut(request.listener)
+            .and_then(|tcb| tcb.rare.get(|rare| &mut rare.listen));
         let limit = listen.as_deref().map_or(0, |listen| Request::synack_limit(cx, listen));
         // Linux `syn_ack_recalc`: a request that only waits for data lives as long as the listener wants it to.
         let waits_for_data = request.acked && request.retransmits < request.defer_accept;
@@ -365,7 +376,9 @@ impl Stack {
         let listener = request.listener;
         cx.counters.out_segs += 1;
         cx.send_segment(segment);
-        if let Some(listen) = tables.connections.get_mut(listener).and_then(|tcb| tcb.listen.as_mut()) {
+        if let Some(listen) =
+            tables.connections.get_mut(listener).and_then(|tcb| tcb.rare.get(|rare| &mut rare.listen))
+        {
             listen.undecided.retain(|other| *other != key);
         }
         true

@@ -167,7 +167,7 @@ impl Stack {
         let tcb = self.tcb(h)?;
         if tcb.state() == State::Listen {
             return self.act(h, |tcb, _| {
-                if let Some(listen) = tcb.listen.as_mut() {
+                if let Some(listen) = tcb.rare.get(|rare| &mut rare.listen) {
                     listen.backlog = backlog;
                 }
                 Ok(())
@@ -191,7 +191,7 @@ impl Stack {
             return Err(Error::AddrInUse);
         }
         self.act(h, |tcb, cx| {
-            tcb.listen = Some(Box::new(Listen { backlog, ..Listen::default() }));
+            tcb.rare.parts().listen = Some(Box::new(Listen { backlog, ..Listen::default() }));
             tcb.listen_fast(&cx.cfg.tcp, backlog);
             set_state(tcb, cx, State::Listen, Cause::Listen, Initiator::Local);
             Ok(())
@@ -222,7 +222,7 @@ impl Stack {
     /// [`Error::WouldBlock`]; [`Error::InvalidInput`] if the socket does not listen.
     pub fn tcp_accept(&mut self, h: TcpHandle) -> Result<TcpHandle, Error> {
         let child = self.act(h, |tcb, _| {
-            let listen = tcb.listen.as_mut().ok_or(Error::InvalidInput)?;
+            let listen = tcb.rare.get(|rare| &mut rare.listen).ok_or(Error::InvalidInput)?;
             listen.accept.pop_front().ok_or(Error::WouldBlock)
         })?;
         if let Some(tcb) = self.tables.connections.get_mut(child) {
@@ -237,7 +237,7 @@ impl Stack {
     pub fn tcp_next_pending(&mut self, h: TcpHandle) -> Option<PendingRequest> {
         let key = self
             .act(h, |tcb, _| {
-                let listen = tcb.listen.as_mut().ok_or(Error::InvalidInput)?;
+                let listen = tcb.rare.get(|rare| &mut rare.listen).ok_or(Error::InvalidInput)?;
                 listen.undecided.pop_front().ok_or(Error::WouldBlock)
             })
             .ok()?;
@@ -426,7 +426,9 @@ impl Stack {
         fresh.knobs.window_clamp = 0;
         fresh.is |= tcb.is & (Is::BOUND | Is::SIGNALLED | Is::QUEUED);
         fresh.news = tcb.news;
-        fresh.fast_open = tcb.fast_open.as_ref().map(|fast| Box::new(fast.kept()));
+        if let Some(fast) = &tcb.rare.fast_open {
+            fresh.rare.parts().fast_open = Some(Box::new(fast.kept()));
+        }
         fresh.error = if aborts { Some(Error::ConnectionReset) } else { tcb.error };
         if tcb.is(Is::BOUND) {
             fresh.tuple =
@@ -451,7 +453,7 @@ impl Stack {
     /// A listener ends: its half-open requests are forgotten, its unaccepted connections reset.
     pub(crate) fn stop_listening(&mut self, key: Key, cause: Cause, initiator: Initiator) {
         let Some(tcb) = self.tables.connections.get_mut(key) else { return };
-        let Some(listen) = tcb.listen.take() else { return };
+        let Some(listen) = tcb.rare.existing().and_then(|rare| rare.listen.take()) else { return };
         let (port, any_port) = (tcb.tuple.local_port, tcb.knobs.has(Knob::ANY_PORT));
         let requests: Vec<Key> = self
             .tables
@@ -551,7 +553,7 @@ impl Stack {
     /// Of a listener: connections that wait to be accepted, and how many may (`tcpi_unacked`, `tcpi_sacked` of LISTEN).
     #[must_use]
     pub fn tcp_backlog(&self, h: TcpHandle) -> Option<(usize, usize)> {
-        let listen = self.tcb(h).ok()?.listen.as_ref()?;
+        let listen = self.tcb(h).ok()?.rare.listen.as_ref()?;
         Some((listen.accept.len(), listen.backlog))
     }
 
@@ -564,7 +566,7 @@ impl Stack {
     /// The keys of a socket's Fast Open cookies (`TCP_FASTOPEN_KEY`): its own or the stack's.
     #[must_use]
     pub fn tcp_fast_open_keys(&self, h: TcpHandle) -> Option<FastOpenKeys> {
-        let own = self.tcb(h).ok()?.fast_open.as_ref().and_then(|fast| fast.keys);
+        let own = self.tcb(h).ok()?.rare.fast_open.as_ref().and_then(|fast| fast.keys);
         Some(own.unwrap_or_else(|| self.cx.fast_open_keys()))
     }
 

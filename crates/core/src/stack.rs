@@ -283,7 +283,7 @@ impl Stack {
         if tcb.is(Is::OWNED) || tcb.is(Is::UNACCEPTED) || !tcb.is(Is::LEFT) {
             return;
         }
-        if tcb.fast_open.is_some() {
+        if tcb.rare.fast_open.is_some() {
             tcb.judge_fast_open(cx);
         }
         tcb.rcv_buf.clear(&mut cx.pool);

@@ -134,7 +134,7 @@ fn newly_marked(ace: u8, counted: u32, delivered: u32, bytes: Option<(u32, u32)>
 
 impl Tcb {
     pub(crate) fn ecn_bytes(&self) -> Option<EcnBytes> {
-        let Counters { received_ce, received, delivered, seen, .. } = self.ecn_counts.as_ref()?.accurate;
+        let Counters { received_ce, received, delivered, seen, .. } = self.rare.ecn_counts.as_ref()?.accurate;
         let told_by_peer = seen == Seen::Good;
         let bytes = EcnBytes { received_ce, received, delivered, told_by_peer };
         self.ecn.contains(Ecn::ACCURATE).then_some(bytes)
@@ -212,7 +212,7 @@ impl Tcb {
 
     /// A device that splits packets would clear CWR on all but the first.
     pub(crate) fn ace_forbids_splitting(&self) -> bool {
-        let count = self.ecn_counts.as_ref().map_or(0, |counts| counts.accurate.received_ce);
+        let count = self.rare.ecn_counts.as_ref().map_or(0, |counts| counts.accurate.received_ce);
         self.ecn.contains(Ecn::ACCURATE) && count.wrapping_add(ACE_START) & 2 != 0
     }
 

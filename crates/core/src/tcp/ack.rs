@@ -220,7 +220,7 @@ impl Tcb {
         let rtt = self.clean_rtx_queue(cx, ack, prior_high);
         if ack.told.contains(Told::ADVANCED) {
             self.release_acked(cx, seg.ack);
-            if self.mtu_probe.is_some() {
+            if self.rare.mtu_probe.is_some() {
                 self.check_mtu_probe(cx);
             }
         }
@@ -304,7 +304,7 @@ impl Tcb {
                 grows: limited && may_grow,
                 una: self.snd_una,
                 nxt: self.snd_nxt,
-                paced: self.pacer.is_some(),
+                paced: self.rare.pacer.is_some(),
             };
             self.congestion.on_plain_ack(&brief);
             return self.update_pacing_rate(cx);

@@ -184,7 +184,7 @@ impl Tcb {
         let state = self.state();
         let mut ready = Ready::empty();
         if state == State::Listen {
-            if let Some(listen) = &self.listen {
+            if let Some(listen) = &self.rare.listen {
                 ready.set(Ready::IN, !listen.accept.is_empty());
                 ready.set(Ready::PENDING, !listen.undecided.is_empty());
             }

@@ -170,7 +170,7 @@ impl Tcb {
     pub(crate) fn flow(&self, cx: &Ctx) -> Flow {
         let age = Duration::from_micros(clock(cx.now).wrapping_sub(self.delivery.at).into());
         let (max_pacing_rate, next_send) =
-            self.pacer.as_deref().map_or((u64::MAX, cx.now), |pacer| (pacer.max, pacer.next.max(cx.now)));
+            self.rare.pacer.as_ref().map_or((u64::MAX, cx.now), |pacer| (pacer.max, pacer.next.max(cx.now)));
         Flow {
             now: cx.now,
             mss: self.effective_mss(),
@@ -185,7 +185,7 @@ impl Tcb {
             min_rtt: self.rtt.min_rtt(),
             state: self.ca_state,
             is_app_limited: self.delivery.is_app_limited(),
-            is_paced: self.pacer.is_some(),
+            is_paced: self.rare.pacer.is_some(),
             next_send,
             max_pacing_rate,
         }

@@ -13,7 +13,6 @@ use super::tcb::{Is, Tcb};
 use crate::config::EcnKind;
 use crate::ctx::Ctx;
 use crate::time::Instant;
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::hash::{Hash, Hasher};
 use lastack_wire::SeqNumber;
@@ -132,7 +131,7 @@ impl Tcb {
 
     /// With which ECN bits the SYN came that crossed ours.
     fn ecn_of_peer_syn(&self) -> u8 {
-        self.ecn_counts.as_ref().map_or(NOT_ECT, |counts| counts.accurate.reflects())
+        self.rare.ecn_counts.as_ref().map_or(NOT_ECT, |counts| counts.accurate.reflects())
     }
 
     /// Flags of a SYN, or of the SYN-ACK to a SYN that crossed it. A repeated SYN does without: what drops SYNs that ask
@@ -231,12 +230,12 @@ impl Tcb {
     }
 
     pub(crate) fn ecn_counts_mut(&mut self) -> &mut EcnCounts {
-        self.ecn_counts.get_or_insert_with(Box::default)
+        self.rare.parts().ecn_counts.get_or_insert_default()
     }
 
     /// Segments that the peer acknowledged while it echoed a mark.
     pub(crate) fn delivered_ce(&self) -> u32 {
-        self.ecn_counts.as_ref().map_or(0, |counts| counts.delivered_ce)
+        self.rare.ecn_counts.as_ref().map_or(0, |counts| counts.delivered_ce)
     }
 
     /// ECN is in use, or asked for.
@@ -300,7 +299,7 @@ impl Tcb {
 
     /// An acknowledgement of what came with the other value of ECE than what came last; goes out before any other.
     pub(crate) fn next_owed_ack(&mut self, cx: &mut Ctx) -> Option<OutSegment> {
-        let (ack, echo) = self.ecn_counts.as_mut()?.owed.pop_front()?;
+        let (ack, echo) = self.rare.get(|rare| &mut rare.ecn_counts)?.owed.pop_front()?;
         let now = (self.rcv_nxt, self.ecn);
         self.rcv_nxt = ack;
         self.ecn.set(Ecn::ECHO, echo);

@@ -196,8 +196,8 @@ impl crate::demux::Tables {
     /// Tells the listeners of the children whose handshake has ended.
     pub(crate) fn settle_fast_open(&mut self, cx: &mut Ctx) {
         for ended in cx.fast_open_ended.drain(..) {
-            let listener = self.connections.get_mut(ended.listener).filter(|tcb| tcb.listen.is_some());
-            if let Some(fast) = listener.and_then(|tcb| tcb.fast_open.as_mut()) {
+            let listener = self.connections.get_mut(ended.listener).filter(|tcb| tcb.rare.listen.is_some());
+            if let Some(fast) = listener.and_then(|tcb| tcb.rare.get(|rare| &mut rare.fast_open)) {
                 fast.ended(ended);
             }
         }
@@ -207,7 +207,7 @@ impl crate::demux::Tables {
 impl Tcb {
     /// A socket's Fast Open, made when it is first needed.
     pub(crate) fn fast_open_mut(&mut self) -> &mut FastOpen {
-        self.fast_open.get_or_insert_default()
+        self.rare.parts().fast_open.get_or_insert_default()
     }
 
     /// The socket listens from now on (Linux `inet_listen`): some systems want Fast Open without being asked.
@@ -219,12 +219,12 @@ impl Tcb {
 
     /// `TCP_FASTOPEN` as it reads.
     pub(crate) fn fast_open_limit(&self) -> usize {
-        self.fast_open.as_ref().map_or(0, |fast| fast.limit)
+        self.rare.fast_open.as_ref().map_or(0, |fast| fast.limit)
     }
 
     /// The options as they read.
     pub(crate) fn fast_open_options(&self) -> FastOpenOptions {
-        self.fast_open.as_deref().map_or(FastOpenOptions::default(), |fast| FastOpenOptions {
+        self.rare.fast_open.as_deref().map_or(FastOpenOptions::default(), |fast| FastOpenOptions {
             limit: fast.limit,
             without_cookie: fast.no_cookie,
             connect: fast.client.connect,
@@ -235,7 +235,7 @@ impl Tcb {
     /// The handshake of a Fast Open child is not over.
     #[inline]
     pub(crate) fn fast_opening(&self) -> bool {
-        self.fast_open.as_ref().is_some_and(|fast| fast.handshake.is_some())
+        self.rare.fast_open.as_ref().is_some_and(|fast| fast.handshake.is_some())
     }
 
     /// A new child takes the SYN's text and answers it (Linux `tcp_fastopen_create_child`).
@@ -293,7 +293,8 @@ impl Tcb {
 
     /// The SYN-ACK was not answered in time. Nothing else is sent again before it is (Linux `tcp_fastopen_synack_timer`).
     pub(crate) fn on_fast_open_timer(&mut self, cx: &mut Ctx) {
-        let Some(repeats) = self.fast_open.as_ref().and_then(|fast| fast.handshake).map(|h| h.repeats) else {
+        let Some(repeats) = self.rare.fast_open.as_ref().and_then(|fast| fast.handshake).map(|h| h.repeats)
+        else {
             return;
         };
         let cfg = &cx.cfg.tcp;
@@ -317,7 +318,7 @@ impl Tcb {
     /// SEGMENT ARRIVES before the handshake is over (Linux `tcp_check_req` of Fast Open). `None`: it may be processed as any
     /// other.
     pub(crate) fn check_fast_open(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> Option<Verdict> {
-        let window = self.fast_open.as_ref().and_then(|fast| fast.handshake).map(|h| h.window)?;
+        let window = self.rare.fast_open.as_ref().and_then(|fast| fast.handshake).map(|h| h.window)?;
         let paws = self.paws_rejects(cx, seg);
         let control = seg.flags & (Flags::FIN | Flags::SYN | Flags::RST | Flags::ACK);
         if seg.seq == self.irs && control == Flags::SYN && !paws {
@@ -355,7 +356,7 @@ impl Tcb {
     /// The listener will hear that this child is not pending any more. A reset that came after it was accepted counts for a
     /// while (Linux `reqsk_fastopen_remove`).
     pub(crate) fn end_fast_open(&mut self, cx: &mut Ctx, reset: bool) -> Option<Handshake> {
-        let handshake = self.fast_open.as_mut()?.handshake.take()?;
+        let handshake = self.rare.get(|rare| &mut rare.fast_open)?.handshake.take()?;
         let until = (reset && !self.is(Is::UNACCEPTED)).then(|| cx.now + RESET_COUNTS);
         cx.fast_open_ended.push(Ended { listener: handshake.listener, until });
         Some(handshake)

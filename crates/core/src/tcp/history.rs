@@ -1,14 +1,20 @@
 //! A bounded memory of a connection's transitions.
 
+use super::state::{Cause, Initiator, State};
 use crate::event::Transition;
+use crate::time::Instant;
 
 /// Transitions kept per connection: more than any connection can make, save one that is reset and reused oddly.
 pub(crate) const CAPACITY: usize = 7;
 
+/// A transition without its time.
+type Step = (State, State, Cause, Initiator);
+
 /// The last [`CAPACITY`] transitions, oldest first, and what the report of the connection's end needs besides.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct History {
-    ring: [Option<Transition>; CAPACITY],
+    times: [Instant; CAPACITY],
+    steps: [Option<Step>; CAPACITY],
     next: u8,
     /// Where the direction that stayed open stood at the first FIN (low bits of its stream offset).
     pub(crate) open_end: u32,
@@ -20,15 +26,18 @@ impl History {
     #[inline]
     pub(crate) fn push(&mut self, transition: Transition) {
         let at = usize::from(self.next) % CAPACITY;
-        if let Some(slot) = self.ring.get_mut(at) {
-            *slot = Some(transition);
-        }
+        let Transition { at: time, from, to, cause, initiator } = transition;
+        self.times[at] = time;
+        self.steps[at] = Some((from, to, cause, initiator));
         self.next = ((at + 1) % CAPACITY) as u8;
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Transition> + '_ {
-        let (newer, older) = self.ring.split_at(usize::from(self.next) % CAPACITY);
-        older.iter().chain(newer).flatten().copied()
+        let first = usize::from(self.next);
+        (first..first + CAPACITY).filter_map(|at| {
+            let (from, to, cause, initiator) = self.steps[at % CAPACITY]?;
+            Some(Transition { at: self.times[at % CAPACITY], from, to, cause, initiator })
+        })
     }
 
     pub(crate) fn last(&self) -> Option<Transition> {

@@ -35,6 +35,7 @@ pub mod options;
 pub(crate) mod output;
 pub(crate) mod pacing;
 pub(crate) mod rack;
+pub(crate) mod rare;
 pub(crate) mod rcv_established;
 pub(crate) mod rcv_memory;
 pub(crate) mod rcv_space;

@@ -9,7 +9,6 @@ use super::tcb::{Is, Tcb};
 use crate::config::MtuProbing;
 use crate::ctx::Ctx;
 use crate::time::Instant;
-use alloc::boxed::Box;
 use core::hash::{Hash, Hasher};
 use lastack_wire::SeqNumber;
 use lastack_wire::tcp::HEADER_LEN;
@@ -73,7 +72,7 @@ impl Tcb {
     /// The smallest segments of the search, and no more than `mss`, are those that are used.
     pub(crate) fn probed_mss(&mut self, cx: &Ctx, mss: u16) -> u16 {
         let path_mtu = self.path_mtu;
-        let Some(probe) = self.mtu_probe.as_deref_mut() else { return mss };
+        let Some(probe) = self.rare.get(|rare| &mut rare.mtu_probe) else { return mss };
         probe.high = probe.high.min(path_mtu);
         let low = probe.low;
         mss.min(mss_for_mtu(&self.tuple, low).max(cx.cfg.tcp.min_snd_mss))
@@ -88,14 +87,14 @@ impl Tcb {
 
     fn start_mtu_probe(&mut self, cx: &Ctx) {
         let low = self.mtu_of_payload(cx.cfg.tcp.base_mss.into());
-        self.mtu_probe = Some(Box::new(MtuProbe {
+        self.rare.parts().mtu_probe = Some(MtuProbe {
             low,
             high: self.highest_mtu(),
             size: 0,
             start: self.snd_una,
             end: self.snd_una,
             since: cx.now,
-        }));
+        });
     }
 
     /// The packet of a segment as large as the peer takes.
@@ -106,7 +105,7 @@ impl Tcb {
     /// Whether a larger segment leaves now (Linux `tcp_mtu_probe`). It has to be worth it: room in both windows, and enough
     /// behind it that its loss would be seen.
     pub(super) fn next_mtu_probe(&mut self, cx: &Ctx, frame: usize) -> Probing {
-        let Some(probe) = self.mtu_probe.as_deref() else { return Probing::Not };
+        let Some(probe) = self.rare.mtu_probe.as_ref() else { return Probing::Not };
         let cwnd = self.congestion.cwnd();
         let reporting = self.received.as_deref().is_some_and(|received| !received.is_empty());
         if probe.size > 0 || self.ca_state != CaState::Open || cwnd < MIN_CWND || reporting {
@@ -150,14 +149,14 @@ impl Tcb {
         let size = self.mtu_of_payload(piece.len);
         let window = &mut self.congestion.window;
         window.set_cwnd(window.cwnd.saturating_sub(1));
-        if let Some(probe) = self.mtu_probe.as_deref_mut() {
+        if let Some(probe) = self.rare.get(|rare| &mut rare.mtu_probe) {
             (probe.size, probe.start, probe.end) = (size, piece.seq, piece.seq + piece.len);
         }
     }
 
     /// Something was sent again: what becomes of the larger segment tells nothing any more.
     pub(super) fn mtu_probe_inconclusive(&mut self) {
-        if let Some(probe) = self.mtu_probe.as_deref_mut() {
+        if let Some(probe) = self.rare.get(|rare| &mut rare.mtu_probe) {
             probe.size = 0;
         }
     }
@@ -166,7 +165,9 @@ impl Tcb {
     /// `tcp_mtup_probe_success`). The window in bytes stays.
     pub(crate) fn check_mtu_probe(&mut self, cx: &Ctx) {
         let una = self.snd_una;
-        let Some(probe) = self.mtu_probe.as_deref_mut().filter(|p| p.size > 0 && !p.end.after(una)) else {
+        let Some(probe) =
+            self.rare.get(|rare| &mut rare.mtu_probe).filter(|p| p.size > 0 && !p.end.after(una))
+        else {
             return;
         };
         let size = core::mem::take(&mut probe.size);
@@ -186,8 +187,10 @@ impl Tcb {
     /// `tcp_mtup_probe_failed`). True if that is so.
     pub(crate) fn mtu_probe_failed(&mut self, cx: &mut Ctx) -> bool {
         let (una, state) = (self.snd_una, self.ca_state);
-        let Some(probe) =
-            self.mtu_probe.as_deref_mut().filter(|p| p.size > 0 && p.start == una && state < CaState::Cwr)
+        let Some(probe) = self
+            .rare
+            .get(|rare| &mut rare.mtu_probe)
+            .filter(|p| p.size > 0 && p.start == una && state < CaState::Cwr)
         else {
             return false;
         };
@@ -204,13 +207,13 @@ impl Tcb {
         if cfg.mtu_probing == MtuProbing::Off {
             return;
         }
-        match self.mtu_probe.as_deref().map(|probe| probe.low) {
+        match self.rare.mtu_probe.as_ref().map(|probe| probe.low) {
             None => self.start_mtu_probe(cx),
             Some(low) => {
                 let half = self.payload_of_mtu(cx, low) / 2;
                 let least = cfg.mtu_probe_floor.max(cfg.min_snd_mss);
                 let low = self.mtu_of_payload(half.min(cfg.base_mss.into()).max(least.into()));
-                if let Some(probe) = self.mtu_probe.as_deref_mut() {
+                if let Some(probe) = self.rare.get(|rare| &mut rare.mtu_probe) {
                     probe.low = low;
                 }
             }
@@ -222,7 +225,7 @@ impl Tcb {
     fn search_mtu_anew(&mut self, cx: &Ctx) {
         let high = self.highest_mtu();
         let low = self.mtu_of_payload(self.effective_mss());
-        if let Some(probe) = self.mtu_probe.as_deref_mut()
+        if let Some(probe) = self.rare.get(|rare| &mut rare.mtu_probe)
             && cx.now - probe.since >= cx.cfg.tcp.mtu_probe_interval
         {
             (probe.size, probe.high, probe.low, probe.since) = (0, high, low, cx.now);

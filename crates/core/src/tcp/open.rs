@@ -9,6 +9,7 @@ use super::listen::Request;
 use super::marks::Marks;
 use super::options::{Knob, Options as Knobs};
 use super::output::OutSegment;
+use super::rare::Rare;
 use super::rcv_space::{FirstWindow, RcvSpace};
 use super::rtt::{RttConfig, RttEstimator};
 use super::scoreboard::{CaState, Sent, SentFlags};
@@ -80,7 +81,6 @@ impl Tcb {
             rtx: Queue::new(),
             packets_out: 0,
             loss: None,
-            ecn_counts: None,
             rack_rtt: 0,
             max_packets_out: 0,
             cwnd_usage_end: zero,
@@ -88,7 +88,6 @@ impl Tcb {
             cwnd_used_at: cx.now.as_millis() as u32,
             congestion,
             delivery: Delivery::NEW,
-            pacer: None,
             rtt: RttEstimator::new(&rtt),
             recover: zero,
             snd_wscale: 0,
@@ -96,7 +95,6 @@ impl Tcb {
             mss,
             peer_mss: mss,
             path_mtu: 0,
-            mtu_probe: None,
             irs: zero,
             rcv_nxt: zero,
             rcv_wup: zero,
@@ -127,8 +125,7 @@ impl Tcb {
             soft_error: None,
             history: History::default(),
             stats: Stats::default(),
-            listen: None,
-            fast_open: None,
+            rare: Rare::default(),
             parent: None,
             successor: None,
             news: Ready::empty(),

@@ -216,7 +216,7 @@ impl Tcb {
             // Only the FIN is left; as a packet it counts against the congestion window too.
             return (window >= 1 && room > 0).then_some(Piece::new(seq, 0, true));
         }
-        if self.mtu_probe.is_some() && !probe {
+        if self.rare.mtu_probe.is_some() && !probe {
             match self.next_mtu_probe(cx, frame) {
                 Probing::Not => {}
                 Probing::Waits => return None,

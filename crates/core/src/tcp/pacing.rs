@@ -13,7 +13,6 @@ use super::options::Knob;
 use super::tcb::Tcb;
 use crate::ctx::Ctx;
 use crate::time::Instant;
-use alloc::boxed::Box;
 use core::time::Duration;
 
 /// The largest packet, in bytes (Linux: 64 KiB less the room for headers).
@@ -80,7 +79,7 @@ impl Pacer {
 impl Tcb {
     /// The connection is paced from now on.
     pub(crate) fn pacer_mut(&mut self) -> &mut Pacer {
-        self.pacer.get_or_insert_with(|| Box::new(Pacer::new()))
+        self.rare.parts().pacer.get_or_insert_with(Pacer::new)
     }
 
     /// Begins to pace if the congestion control wants it; once begun it goes on, as on Linux.
@@ -93,7 +92,7 @@ impl Tcb {
 
     /// `SO_MAX_PACING_RATE`.
     pub(crate) fn set_max_pacing_rate(&mut self, rate: u64) {
-        if self.pacer.is_some() || rate != u64::MAX {
+        if self.rare.pacer.is_some() || rate != u64::MAX {
             let pacer = self.pacer_mut();
             pacer.max = rate;
             pacer.rate = pacer.rate.min(rate);
@@ -103,7 +102,7 @@ impl Tcb {
     /// Something was acknowledged: the rate follows the window, or the congestion control's wish.
     #[inline]
     pub(crate) fn update_pacing_rate(&mut self, cx: &Ctx) {
-        if self.pacer.is_some() {
+        if self.rare.pacer.is_some() {
             let rate = self.congestion.pacing_rate().unwrap_or_else(|| self.window_rate(cx));
             let pacer = self.pacer_mut();
             pacer.rate = rate.min(pacer.max);
@@ -125,7 +124,7 @@ impl Tcb {
 
     /// The rate that is told: the one in use, or of a connection that is not paced the one it would have.
     pub(crate) fn pacing_rate(&self, cx: &Ctx) -> u64 {
-        match self.pacer.as_deref() {
+        match self.rare.pacer.as_ref() {
             Some(pacer) => pacer.rate,
             None if self.rtt.srtt8() == 0 => u64::MAX,
             None => self.window_rate(cx),
@@ -147,7 +146,7 @@ impl Tcb {
     /// Whether the next packet has to wait for its time. Then the connection gets a turn when that has come.
     #[inline]
     pub(crate) fn pacing_holds(&mut self, cx: &mut Ctx) -> bool {
-        if self.pacer.is_none() {
+        if self.rare.pacer.is_none() {
             return false;
         }
         let inside = self.in_burst();
@@ -168,14 +167,14 @@ impl Tcb {
         if self.knobs.has(Knob::SEGMENTATION_MODEL) {
             self.marks.burst_end.after(self.snd_nxt)
         } else {
-            self.pacer.as_deref().is_some_and(|pacer| pacer.burst > 0)
+            self.rare.pacer.as_ref().is_some_and(|pacer| pacer.burst > 0)
         }
     }
 
     /// Most bytes of new data that may leave at once.
     #[inline]
     pub(crate) fn paced_burst(&self, cx: &Ctx, mss: u32) -> u32 {
-        match self.pacer.as_deref() {
+        match self.rare.pacer.as_ref() {
             None => u32::MAX,
             Some(pacer) if pacer.burst >= mss => pacer.burst - pacer.burst % mss.max(1),
             Some(_) => self.packet_segments(cx, mss).saturating_mul(mss),
@@ -184,7 +183,7 @@ impl Tcb {
 
     /// A piece of `len` bytes has left, counted already; the first of a packet decides when the next packet may.
     pub(crate) fn pace(&mut self, cx: &Ctx, mss: u32, (len, retransmission): (u32, bool)) {
-        if self.pacer.is_none() || len == 0 {
+        if self.rare.pacer.is_none() || len == 0 {
             return;
         }
         let modelled = self.knobs.has(Knob::SEGMENTATION_MODEL);
@@ -215,14 +214,14 @@ impl Tcb {
     /// Nothing more leaves for now: what follows is another packet.
     pub(crate) fn end_paced_burst(&mut self) {
         let modelled = self.knobs.has(Knob::SEGMENTATION_MODEL);
-        if let Some(pacer) = self.pacer.as_deref_mut().filter(|_| !modelled) {
+        if let Some(pacer) = self.rare.get(|rare| &mut rare.pacer).filter(|_| !modelled) {
             pacer.burst = 0;
         }
     }
 
     /// The time has come that the connection was put into the list of departures for.
     pub(crate) fn departs(&mut self, cx: &mut Ctx) {
-        if let Some(pacer) = self.pacer.as_deref_mut() {
+        if let Some(pacer) = self.rare.get(|rare| &mut rare.pacer) {
             pacer.waits = false;
             cx.want_output(self);
         }

@@ -116,7 +116,7 @@ impl Tcb {
             self.try_to_open(cx, ack);
             return false;
         }
-        if self.mtu_probe.is_some() && self.mtu_probe_failed(cx) {
+        if self.rare.mtu_probe.is_some() && self.mtu_probe_failed(cx) {
             return false;
         }
         self.enter_recovery(cx, ack.told.contains(Told::ECE));

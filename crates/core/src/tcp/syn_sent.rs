@@ -104,7 +104,7 @@ impl Tcb {
         self.finish_connect(cx);
         // Who opened begins with small segments if it is to search; who was called (as on Linux) with full ones.
         self.sync_mss(cx);
-        if self.fast_open.is_some() && self.fast_syn_answered(cx, seg) {
+        if self.rare.fast_open.is_some() && self.fast_syn_answered(cx, seg) {
             return;
         }
         if saves_ack || self.is(Is::PINGPONG) {

@@ -3,15 +3,12 @@
 use super::congestion::Congestion;
 use super::data_queue::Received;
 use super::delivery::Delivery;
-use super::ecn::{Ecn, EcnCounts};
-use super::fast_open::FastOpen;
+use super::ecn::Ecn;
 use super::history::History;
 use super::info::Chrono;
-use super::listen::Listen;
 use super::marks::Marks;
-use super::mtu_probe::MtuProbe;
 use super::options::{Knob, Options as SocketKnobs};
-use super::pacing::Pacer;
+use super::rare::Rare;
 use super::rcv_space::RcvSpace;
 use super::rtt::RttEstimator;
 use super::scoreboard::{Board, CaState, Sent};
@@ -203,8 +200,6 @@ pub(crate) struct Tcb {
     pub(crate) packets_out: u32,
     /// What loss recovery knows; made when it is first needed.
     pub(crate) loss: Option<Box<Board>>,
-    /// Made with the first mark.
-    pub(crate) ecn_counts: Option<Box<EcnCounts>>,
     /// Round trip of the segment delivered last, in microseconds (RACK.rtt).
     pub(crate) rack_rtt: u32,
     /// Most segments in flight until `cwnd_usage_end` is acknowledged (Linux `max_packets_out`).
@@ -217,8 +212,6 @@ pub(crate) struct Tcb {
     pub(crate) congestion: Congestion,
     /// How fast the path delivers.
     pub(crate) delivery: Delivery,
-    /// Of a connection that is paced.
-    pub(crate) pacer: Option<Box<Pacer>>,
     pub(crate) rtt: RttEstimator,
     /// End of what was sent when recovery began.
     pub(crate) recover: SeqNumber,
@@ -229,8 +222,6 @@ pub(crate) struct Tcb {
     /// What the peer's MSS option allowed.
     pub(crate) peer_mss: u16,
     pub(crate) path_mtu: u16,
-    /// The search for a larger path MTU, where one is made.
-    pub(crate) mtu_probe: Option<Box<MtuProbe>>,
 
     // Receive sequence space.
     pub(crate) irs: SeqNumber,
@@ -278,9 +269,8 @@ pub(crate) struct Tcb {
     pub(crate) soft_error: Option<Error>,
     pub(crate) history: History,
     pub(crate) stats: Stats,
-    pub(crate) listen: Option<Box<Listen>>,
-    /// Of a socket that opens connections with text on the SYN, or takes them.
-    pub(crate) fast_open: Option<Box<FastOpen>>,
+    /// What few connections need.
+    pub(crate) rare: Rare,
     /// Slot of the listener that a child waits at.
     pub(crate) parent: Option<Key>,
     pub(crate) successor: Option<Successor>,

@@ -236,7 +236,7 @@ impl Tcb {
         match state {
             State::Closed => (Wait::Nothing, entered, Actor::Nobody),
             State::Listen => {
-                let listen = self.listen.as_deref();
+                let listen = self.rare.listen.as_deref();
                 let half_open = listen.map_or(0, |listen| listen.half_open);
                 let unaccepted = listen.map_or(0, |listen| listen.accept.len());
                 let who = if unaccepted > 0 { Actor::Application } else { Actor::Peer };

@@ -73,7 +73,7 @@ struct Plan {
 
 impl Tcb {
     fn client(&self) -> Option<&Client> {
-        self.fast_open.as_deref().map(|fast| &fast.client)
+        self.rare.fast_open.as_deref().map(|fast| &fast.client)
     }
 
     fn client_mut(&mut self) -> &mut Client {
@@ -177,7 +177,7 @@ impl Tcb {
 
     /// The SYN with text, when the device has room for it.
     pub(crate) fn emit_fast_syn(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
-        let option = self.fast_open.as_deref_mut()?.client.due.take()?;
+        let option = self.rare.get(|rare| &mut rare.fast_open)?.client.due.take()?;
         let mut repr = self.handshake_segment(cx).repr;
         repr.options.fast_open = option;
         let start = self.iss + 1;
@@ -245,7 +245,7 @@ impl Tcb {
     /// The retransmission timer fired. Middleboxes swallow connections that were opened with Fast Open, at the SYN or later:
     /// the third time in a row, or the end before that, is taken for one (Linux `tcp_fastopen_active_detect_blackhole`).
     pub(crate) fn detect_black_hole(&self, cx: &mut Ctx, gives_up: bool) {
-        let Some(fast) = self.fast_open.as_deref() else { return };
+        let Some(fast) = self.rare.fast_open.as_deref() else { return };
         let used = fast.client.asked || fast.client.text || fast.syn_data;
         if used && (self.retransmits == 2 || self.retransmits < 2 && gives_up) {
             black_hole_met(cx);
