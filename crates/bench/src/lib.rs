@@ -8,7 +8,8 @@
 //! * [`wan`]: lastack and the running kernel as senders over the same emulated road, in real time;
 //! * [`matrix`]: goodput over many roads in virtual time;
 //! * [`callgrind`]: the same work counted in instructions;
-//! * [`memory`]: bytes per idle connection and per TIME_WAIT record, through the counting [`alloc`]ator.
+//! * [`memory`]: bytes per idle connection and per TIME_WAIT record, through the counting [`alloc`]ator;
+//! * [`page`]: where tables stand in the documentation.
 
 pub mod alloc;
 pub mod callgrind;
@@ -17,6 +18,7 @@ pub mod lastack_peer;
 pub mod link;
 pub mod matrix;
 pub mod memory;
+pub mod page;
 pub mod smoltcp_peer;
 pub mod stream;
 pub mod summary;

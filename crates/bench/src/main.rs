@@ -5,15 +5,15 @@ use lastack_bench::alloc::Counting;
 use lastack_bench::callgrind::{self, Instructions};
 use lastack_bench::gateway::load::Load;
 use lastack_bench::gateway::{self, Tool, place};
-use lastack_bench::matrix;
 use lastack_bench::memory::{self, Figure};
 use lastack_bench::summary::{self, Outcome};
-use lastack_bench::wan::{self, Point};
+use lastack_bench::wan::{self, Plan, Point, Section};
 use lastack_bench::workload::{Case, Peer};
+use lastack_bench::{matrix, page};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -48,8 +48,10 @@ enum What {
     /// `lastack run` beside slirp4netns and pasta: throughput, new connections and round trips of a program. Needs root.
     Gateway(Gateway),
     /// lastack and the kernel as senders over the same emulated road, in real time: goodput of one connection. Needs root.
+    ///
+    /// Example: lastack-bench wan --rate 10,100 --rtt 50,200 --loss 0,1 --congestion cubic,bbr --parallel 4
     Wan(Wan),
-    /// Connections of lastack, and of lastack and the kernel, side by side on one road: Jain's index. Needs root.
+    /// Connections of lastack, of the kernel, and of both side by side on one road: Jain's index. Needs root.
     Fairness(Wan),
     /// Goodput over 90 roads in virtual time, lastack with each congestion control and smoltcp: the same on every machine.
     Matrix(Matrix),
@@ -158,14 +160,13 @@ impl Matrix {
             print!("{table}");
             return Ok(());
         };
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let fresh = matrix::replace(&text, &table)
-            .ok_or_else(|| format!("{} has no marks for the table", file.display()))?;
+        let fresh = place(file, "matrix", &table)?;
         if self.write.is_some() {
             return Ok(std::fs::write(file, fresh)?);
         }
+        let text = std::fs::read_to_string(file)?;
         if fresh != text {
-            let difference = matrix::difference(&text, &fresh);
+            let difference = page::difference(&text, &fresh);
             return Err(format!(
                 "{} is not what the code gives now:\n{difference}\
                  look at it, and write it anew: cargo run --release -p lastack-bench -- matrix --write {0}",
@@ -197,12 +198,47 @@ struct Wan {
     /// Runs of each.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
-    /// Seconds of a run.
-    #[arg(long, default_value_t = 5.0, value_parser = positive)]
-    seconds: f64,
+    /// Seconds of a run; default: of `wan` twenty round trips and at least 2 s, of `fairness` 45 s. `fairness` does not count
+    /// the first third.
+    #[arg(long, value_parser = positive)]
+    seconds: Option<f64>,
+    /// Runs at once at the most, while their roads carry no more than 400 Mbit/s together.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    parallel: u16,
+    /// Put the table into this file, between the marks `<!-- wan -->` or `<!-- fairness -->` and their ends.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
 }
 
 impl Wan {
+    fn plan(&self) -> Plan {
+        Plan { rounds: self.runs, seconds: self.seconds, parallel: self.parallel.into() }
+    }
+
+    /// Puts a section into the file, if one is wanted. That it has a place there is seen before anything is measured.
+    fn write(&self, section: &Section) -> Result<(), Box<dyn Error>> {
+        let Some(file) = &self.write else { return Ok(()) };
+        Ok(std::fs::write(file, place(file, section.name, &section.text)?)?)
+    }
+
+    fn check_place(&self, name: &str) -> Result<(), Box<dyn Error>> {
+        self.write.as_ref().map_or(Ok(()), |file| place(file, name, "").map(drop))
+    }
+
+    fn goodput(&self) -> Result<Vec<wan::Outcome>, Box<dyn Error>> {
+        self.check_place("wan")?;
+        let outcomes = wan::goodput(&self.points(), &self.congestion, self.plan())?;
+        self.write(&Section::goodput(&outcomes, self.plan(), &machine()))?;
+        Ok(outcomes)
+    }
+
+    fn fairness(&self) -> Result<Vec<wan::Shares>, Box<dyn Error>> {
+        self.check_place("fairness")?;
+        let shares = wan::fairness(&self.points(), &self.congestion, self.plan())?;
+        self.write(&Section::fairness(&shares, self.plan(), &machine()))?;
+        Ok(shares)
+    }
+
     /// Every combination.
     fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
@@ -215,6 +251,20 @@ impl Wan {
         }
         points
     }
+}
+
+/// The text of `file` with `table` between the marks of that name.
+fn place(file: &Path, name: &str, table: &str) -> Result<String, Box<dyn Error>> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let fresh = page::replace(&text, name, table);
+    Ok(fresh.ok_or_else(|| format!("{} has no marks <!-- {name} --> for the table", file.display()))?)
+}
+
+/// The kernel and the size of the machine, for the heading of a table.
+fn machine() -> String {
+    let name = rustix::system::uname();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("Linux {}, {cores} processors", name.release().to_string_lossy())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -363,14 +413,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
         What::Callgrind(arguments) => report.callgrind(arguments)?,
         What::Gateway(arguments) => report.gateway = arguments.measure()?,
-        What::Wan(arguments) => {
-            let Wan { congestion, runs, seconds, .. } = arguments;
-            report.wan = wan::goodput(&arguments.points(), congestion, *runs, *seconds)?;
-        }
-        What::Fairness(arguments) => {
-            let Wan { congestion, runs, seconds, .. } = arguments;
-            report.fairness = wan::fairness(&arguments.points(), congestion, *runs, *seconds)?;
-        }
+        What::Wan(arguments) => report.wan = arguments.goodput()?,
+        What::Fairness(arguments) => report.fairness = arguments.fairness()?,
         What::Matrix(arguments) => return arguments.run(),
         What::GatewayServer => return Ok(place::server()?),
         What::GatewayLoad { server, load, seconds } => return place::client(server, load, *seconds),

@@ -29,9 +29,6 @@ const COLUMNS: [(&str, &str); 6] = [
     ("smoltcp", "cubic"),
 ];
 
-/// Around the table in a file.
-const MARKS: (&str, &str) = ("<!-- matrix -->", "<!-- end of matrix -->");
-
 /// The roads, in the order of the table.
 #[must_use]
 pub fn points() -> Vec<Point> {
@@ -81,24 +78,6 @@ pub fn measure(threads: usize) -> Result<String, Box<dyn Error>> {
         text.push('\n');
     }
     Ok(text)
-}
-
-/// `text` with `table` in the place of what stands between its marks.
-#[must_use]
-pub fn replace(text: &str, table: &str) -> Option<String> {
-    let (before, rest) = text.split_once(MARKS.0)?;
-    let (_, after) = rest.split_once(MARKS.1)?;
-    Some(format!("{before}{}\n{table}{}{after}", MARKS.0, MARKS.1))
-}
-
-/// The lines that changed, old and new.
-#[must_use]
-pub fn difference(old: &str, new: &str) -> String {
-    let mut text = String::new();
-    for (old, new) in old.lines().zip(new.lines()).filter(|(old, new)| old != new) {
-        let _ = writeln!(text, "-{old}\n+{new}");
-    }
-    text
 }
 
 /// What tells a run from all others.
@@ -208,15 +187,6 @@ mod tests {
             ["97", "5.8", "0.30", "0.021"]
         );
         assert_eq!(text(0.7, false), "70 (1)");
-    }
-
-    #[test]
-    fn table_goes_between_its_marks() {
-        let text = "a\n<!-- matrix -->\nold\n<!-- end of matrix -->\nb\n";
-        let fresh = replace(text, "new\n").unwrap();
-        assert_eq!(fresh, "a\n<!-- matrix -->\nnew\n<!-- end of matrix -->\nb\n");
-        assert_eq!(difference(text, &fresh), "-old\n+new\n");
-        assert!(replace("nothing", "new\n").is_none());
     }
 
     #[test]

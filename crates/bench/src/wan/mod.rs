@@ -2,21 +2,29 @@
 //!
 //! The receiver is the kernel, for both. Between them is the project's own emulator: a bottleneck of a rate with a drop-tail
 //! queue, a delay each way, and losses and reordering of data (not of acknowledgements), seeded. Of two senders on the same point
-//! the same packets are hit, by number.
+//! the same packets are hit, by number. Connections side by side reach the bottleneck with a jitter of a twentieth of the
+//! round trip, 1 ms at the most.
 
+mod abreast;
 mod road;
+mod table;
 mod traffic;
 
+pub use table::{Section, fairness_table, table};
+
 use crate::summary::Spread;
+use abreast::Job;
 use clap::ValueEnum;
 use lastack::device::impair::Impairment;
 use serde::Serialize;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Least that a bottleneck's queue holds, in bytes.
 const LEAST_QUEUE: u64 = 64 * 1500;
+
+/// Most by which the way to the bottleneck differs.
+const JITTER: Duration = Duration::from_millis(1);
 
 /// A road.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -35,6 +43,14 @@ impl Point {
     /// Bytes that may wait at the bottleneck: what the road holds (rate times round-trip time), 64 packets at the least.
     pub(crate) fn queue(&self) -> u64 {
         ((self.rate * 1e6 / 8.0 * self.rtt * 1e-3) as u64).max(LEAST_QUEUE)
+    }
+
+    /// By how much the way to the bottleneck differs from packet to packet. Connections side by side have different ways there,
+    /// and their packets come in no particular order. Without that the one whose packets always come just after another's
+    /// loses more of them at a full queue, and which one that is the machine decides: here it was lastack, a thread, behind the
+    /// kernel's timers.
+    fn jitter(&self, flows: usize) -> Duration {
+        if flows < 2 { Duration::ZERO } else { Duration::from_secs_f64(self.rtt * 0.05e-3).min(JITTER) }
     }
 
     /// What happens to data, and to acknowledgements.
@@ -105,46 +121,73 @@ impl Outcome {
     }
 }
 
+/// How often, how long, and how many at once.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Plan {
+    /// Runs of everything.
+    pub rounds: u16,
+    /// Seconds of a run from its first byte on; `None`: as many as the kind of measurement wants.
+    pub seconds: Option<f64>,
+    /// Runs at once at the most, as long as their roads carry no more than 400 Mbit/s together.
+    pub parallel: usize,
+}
+
+impl Plan {
+    /// Of one connection by default: twenty round trips, two seconds at the least.
+    fn time(&self, point: &Point) -> Duration {
+        Duration::from_secs_f64(self.seconds.unwrap_or_else(|| (point.rtt * 20e-3).max(2.0)))
+    }
+
+    /// Of connections side by side, with what does not count of it: a third. BBR's connections come to an agreement by their
+    /// common looks for the smallest round trip, which are ten seconds apart.
+    fn shared_time(&self) -> (Duration, Duration) {
+        let seconds = self.seconds.unwrap_or(45.0);
+        (Duration::from_secs_f64(seconds / 3.0), Duration::from_secs_f64(seconds * 2.0 / 3.0))
+    }
+}
+
 /// Measures one connection at each point, the senders in turns.
 ///
 /// # Errors
 /// Not root; a congestion control that one of the stacks does not have.
-pub fn goodput(
-    points: &[Point],
-    congestions: &[String],
-    rounds: u16,
-    seconds: f64,
-) -> Result<Vec<Outcome>, Box<dyn Error>> {
-    let mut outcomes = Vec::new();
-    for (point, congestion) in
-        points.iter().flat_map(|point| congestions.iter().map(move |name| (point, name)))
-    {
-        eprintln!("{}, {congestion} ...", point.name());
-        let mut outcome = Outcome {
-            point: *point,
-            congestion: congestion.clone(),
-            lastack: Vec::new(),
-            kernel: Vec::new(),
-        };
-        for round in 0..rounds {
-            let mut senders = [Sender::Lastack, Sender::Kernel];
-            // Who comes first changes.
-            senders.rotate_left(usize::from(round % 2));
-            for sender in senders {
-                let flow = Flow { sender, congestion: congestion.clone() };
-                let time = Duration::from_secs_f64(seconds);
-                let bits = traffic::goodput(point, &[flow], round.into(), Duration::ZERO, time)
-                    .map_err(|error| format!("{sender:?} with {congestion}: {error}"))?;
-                let share = bits.iter().sum::<f64>() / (point.rate * 1e6);
-                match sender {
-                    Sender::Lastack => outcome.lastack.push(share),
-                    Sender::Kernel => outcome.kernel.push(share),
-                }
-            }
-        }
-        outcomes.push(outcome);
+pub fn goodput(points: &[Point], congestions: &[String], plan: Plan) -> Result<Vec<Outcome>, Box<dyn Error>> {
+    let mut jobs = Vec::new();
+    for (point, congestion) in each(points, congestions) {
+        let rate = point.rate * 1e6;
+        let time = plan.time(point) * 2;
+        jobs.extend((0..plan.rounds).map(|round| Job { what: (point, congestion, round), rate, time }));
     }
-    Ok(outcomes)
+    let pairs = abreast::run(&jobs, plan.parallel, |(point, congestion, round)| {
+        pair(point, congestion, *round, plan.time(point))
+    })?;
+    let rounds = usize::from(plan.rounds);
+    let outcome = |((point, congestion), pairs): ((&Point, &String), &[[f64; 2]])| Outcome {
+        point: *point,
+        congestion: congestion.clone(),
+        lastack: pairs.iter().map(|pair| pair[0]).collect(),
+        kernel: pairs.iter().map(|pair| pair[1]).collect(),
+    };
+    Ok(each(points, congestions).zip(pairs.chunks(rounds)).map(outcome).collect())
+}
+
+/// Every point with every congestion control.
+fn each<'a>(points: &'a [Point], congestions: &'a [String]) -> impl Iterator<Item = (&'a Point, &'a String)> {
+    points.iter().flat_map(move |point| congestions.iter().map(move |name| (point, name)))
+}
+
+/// Shares of the rate of lastack's connection and of the kernel's, one after the other.
+fn pair(point: &Point, congestion: &str, round: u16, time: Duration) -> Result<[f64; 2], String> {
+    let mut senders = [Sender::Lastack, Sender::Kernel];
+    // Who comes first changes.
+    senders.rotate_left(usize::from(round % 2));
+    let mut shares = [0.0; 2];
+    for sender in senders {
+        let flow = Flow { sender, congestion: congestion.to_owned() };
+        let bits = traffic::goodput(point, &[flow], round.into(), (Duration::ZERO, time))
+            .map_err(|error| format!("{sender:?} with {congestion}, {}: {error}", point.name()))?;
+        shares[sender as usize] = bits.iter().sum::<f64>() / (point.rate * 1e6);
+    }
+    Ok(shares)
 }
 
 /// Connections side by side on one road.
@@ -185,105 +228,43 @@ impl Shares {
     }
 }
 
-/// Who stands beside whom: lastack's alone, and beside the kernel's.
+/// Who stands beside whom: lastack's alone, the kernel's alone, and both by halves.
 fn fields() -> Vec<Vec<Sender>> {
-    let alone = [2, 4, 16].map(|count| vec![Sender::Lastack; count]);
-    let mixed = [2, 4, 16].map(|count| [Sender::Lastack, Sender::Kernel].repeat(count / 2));
-    alone.into_iter().chain(mixed).collect()
+    let counts = [2, 4, 16];
+    let alone = |sender| counts.map(|count| vec![sender; count]);
+    let mixed = counts.map(|count| [Sender::Lastack, Sender::Kernel].repeat(count / 2));
+    [alone(Sender::Lastack), alone(Sender::Kernel), mixed].concat()
 }
 
-/// Measures connections side by side: 2, 4 and 16 of lastack, and of both stacks by halves. The first third of the time does not
-/// count.
+/// Measures connections side by side: 2, 4 and 16 of lastack, of the kernel, and of both by halves. The first third of the time
+/// does not count.
 ///
 /// # Errors
 /// Those of [`goodput`].
-pub fn fairness(
-    points: &[Point],
-    congestions: &[String],
-    rounds: u16,
-    seconds: f64,
-) -> Result<Vec<Shares>, Box<dyn Error>> {
-    let mut all = Vec::new();
-    for (point, congestion) in
-        points.iter().flat_map(|point| congestions.iter().map(move |name| (point, name)))
-    {
-        for senders in fields() {
-            eprintln!("{}, {congestion}, {} connections ...", point.name(), senders.len());
-            let flows: Vec<_> = senders
-                .iter()
-                .map(|sender| Flow { sender: *sender, congestion: congestion.clone() })
-                .collect();
-            let (skip, time) = (seconds / 3.0, seconds * 2.0 / 3.0);
-            let mut runs = Vec::new();
-            for round in 0..rounds {
-                let (skip, time) = (Duration::from_secs_f64(skip), Duration::from_secs_f64(time));
-                let bits = traffic::goodput(point, &flows, round.into(), skip, time)
-                    .map_err(|error| format!("{congestion}: {error}"))?;
-                runs.push(bits.iter().map(|bits| bits / (point.rate * 1e6)).collect());
-            }
-            all.push(Shares { point: *point, congestion: congestion.clone(), senders, runs });
-        }
-    }
-    Ok(all)
-}
-
-/// What a person reads of connections side by side.
-#[must_use]
-pub fn fairness_table(all: &[Shares]) -> String {
-    let mut text = String::from(
-        "| Mbit/s | RTT, ms | algorithm | lastack's | the kernel's | Jain's index | lastack together | kernel together |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    for shares in all {
-        let count = |sender| shares.senders.iter().filter(|other| **other == sender).count();
-        let together = |sender| match count(sender) {
-            0 => "-".to_owned(),
-            _ => format!("{:.0} %", shares.together(sender) * 100.0),
-        };
-        let (Point { rate, rtt, .. }, jain) = (shares.point, shares.jain());
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(
-            text,
-            "| {rate} | {rtt} | {} | {} | {} | {:.3} ({:.3}-{:.3}) | {} | {} |",
-            shares.congestion,
-            count(Sender::Lastack),
-            count(Sender::Kernel),
-            jain.median,
-            jain.min,
-            jain.max,
-            together(Sender::Lastack),
-            together(Sender::Kernel),
-        );
-    }
-    text
-}
-
-/// What a person reads.
-#[must_use]
-pub fn table(outcomes: &[Outcome]) -> String {
-    let mut text = String::from(
-        "| Mbit/s | RTT, ms | lost, % | reordered, % | algorithm | lastack | kernel | lastack / kernel |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    for outcome in outcomes {
-        let Point { rate, rtt, loss, reorder } = outcome.point;
-        let share = |runs: &[f64]| {
-            let Spread { median, min, max } = Spread::of(runs.iter().map(|share| share * 100.0));
-            format!("{median:.1} % ({min:.1}-{max:.1})")
-        };
-        let (ours, theirs, ratio) = (share(&outcome.lastack), share(&outcome.kernel), outcome.ratio());
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(
-            text,
-            "| {rate} | {rtt} | {loss} | {reorder} | {} | {ours} | {theirs} | {:.2} ({:.2}-{:.2}){} |",
-            outcome.congestion,
-            ratio.median,
-            ratio.min,
-            ratio.max,
-            if outcome.is_level() { "" } else { " behind" },
-        );
-    }
-    text
+pub fn fairness(points: &[Point], congestions: &[String], plan: Plan) -> Result<Vec<Shares>, Box<dyn Error>> {
+    let (skip, time) = plan.shared_time();
+    let fields = fields();
+    let rows: Vec<_> = each(points, congestions)
+        .flat_map(|(point, congestion)| fields.iter().map(move |senders| (point, congestion, senders)))
+        .collect();
+    let jobs: Vec<_> = rows
+        .iter()
+        .flat_map(|row| (0..plan.rounds).map(move |round| (*row, round)))
+        .map(|what| Job { what, rate: what.0.0.rate * 1e6, time: skip + time })
+        .collect();
+    let runs = abreast::run(&jobs, plan.parallel, |((point, congestion, senders), round)| {
+        let flow = |sender: &Sender| Flow { sender: *sender, congestion: (*congestion).clone() };
+        let flows: Vec<_> = senders.iter().map(flow).collect();
+        let bits = traffic::goodput(point, &flows, (*round).into(), (skip, time))
+            .map_err(|error| format!("{congestion}: {error}"))?;
+        Ok(bits.iter().map(|bits| bits / (point.rate * 1e6)).collect::<Vec<_>>())
+    })?;
+    let shares = rows.iter().zip(runs.chunks(plan.rounds.into())).map(|(row, runs)| {
+        let (point, congestion, senders) = *row;
+        let (congestion, senders) = (congestion.clone(), senders.clone());
+        Shares { point: *point, congestion, senders, runs: runs.to_vec() }
+    });
+    Ok(shares.collect())
 }
 
 #[cfg(test)]
@@ -301,6 +282,7 @@ mod tests {
             (Duration::from_millis(50), Duration::from_micros(12_500))
         );
         assert_eq!((back.loss, back.rate, back.queue), (0.0, None, None));
+        assert_eq!((POINT.jitter(1), POINT.jitter(2)), (Duration::ZERO, JITTER));
         let (short, _) = Point { rtt: 1.0, ..POINT }.impairments();
         assert_eq!(short.queue, Some(LEAST_QUEUE));
     }

@@ -44,6 +44,8 @@ impl<D: Device> Device for Told<D> {
 struct End {
     device: Box<dyn Device + Send>,
     address: Ipv4Addr,
+    /// Its way to the bottleneck.
+    access: Line,
     /// Packets that wait for the device.
     waiting: VecDeque<Vec<u8>>,
 }
@@ -54,22 +56,36 @@ pub(super) struct Road {
     back: Line,
     ends: Vec<End>,
     bell: Arc<OwnedFd>,
+    seed: u64,
+    jitter: Duration,
 }
 
 impl Road {
-    /// A road with a direction for data and one for acknowledgements.
+    /// A road with a direction for data and one for acknowledgements. Packets take up to `jitter` to the bottleneck.
     ///
     /// # Errors
     /// The kernel gives no eventfd.
-    pub(super) fn new(seed: u64, forward: Impairment, back: Impairment) -> io::Result<Self> {
+    pub(super) fn new(
+        seed: u64,
+        forward: Impairment,
+        back: Impairment,
+        jitter: Duration,
+    ) -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let (forward, back) = (Line::new(forward, seed, 0), Line::new(back, seed, 1));
-        Ok(Self { forward, back, ends: Vec::new(), bell: Arc::new(bell) })
+        Ok(Self { forward, back, ends: Vec::new(), bell: Arc::new(bell), seed, jitter })
+    }
+
+    fn join(&mut self, address: Ipv4Addr, device: Box<dyn Device + Send>) {
+        let config = Impairment { jitter: self.jitter, limit: usize::MAX, ..Impairment::default() };
+        // 0 and 1 are the bottleneck's.
+        let access = Line::new(config, self.seed, self.ends.len() as u64 + 2);
+        self.ends.push(End { device, address, access, waiting: VecDeque::new() });
     }
 
     /// The kernel of another namespace sends from here.
     pub(super) fn join_kernel(&mut self, address: Ipv4Addr, tun: Tun) {
-        self.ends.push(End { device: Box::new(tun), address, waiting: VecDeque::new() });
+        self.join(address, Box::new(tun));
     }
 
     /// A device for a host in this process that sends from here.
@@ -81,7 +97,7 @@ impl Road {
         // What comes off a road is finished.
         let plain = Capabilities::plain(capabilities.mtu);
         let (host, road) = lastack::device::memory::pair_with_capacity(capabilities, plain, 1024);
-        self.ends.push(End { device: Box::new(road), address, waiting: VecDeque::new() });
+        self.join(address, Box::new(road));
         Told { device: host, bell: Arc::clone(&self.bell) }
     }
 
@@ -95,10 +111,10 @@ impl Road {
         while !stop.load(Ordering::Relaxed) {
             let now = begun.elapsed();
             let mut moved = 0;
-            for end in &mut self.ends {
-                moved +=
-                    end.device.receive(BATCH, &mut |meta, packet| self.forward.offer(now, meta, packet))?;
+            for End { device, access, .. } in &mut self.ends {
+                moved += device.receive(BATCH, &mut |meta, packet| access.offer(now, meta, packet))?;
             }
+            self.gather(now);
             moved += receiver.receive(BATCH, &mut |meta, packet| self.back.offer(now, meta, packet))?;
             while self.forward.pop_due(now, |packet| arrived.push_back(packet.to_vec())).is_some() {}
             moved += receiver.transmit(&mut |frame| next(&mut arrived, frame))?;
@@ -114,9 +130,21 @@ impl Road {
         Ok(())
     }
 
+    /// Brings what has come to the bottleneck there, in the order and at the times of its arrival.
+    fn gather(&mut self, now: Duration) {
+        let first = |ends: &mut Vec<End>| -> Option<(Duration, usize)> {
+            ends.iter().enumerate().filter_map(|(index, end)| Some((end.access.next_due()?, index))).min()
+        };
+        while let Some((due, index)) = first(&mut self.ends).filter(|(due, _)| *due <= now) {
+            let forward = &mut self.forward;
+            self.ends[index].access.pop_due(due, |packet| forward.offer(due, &PacketMeta::default(), packet));
+        }
+    }
+
     /// Waits until something comes or is due.
     fn wait(&self, receiver: &Tun, now: Duration) -> io::Result<()> {
-        let due = [self.forward.next_due(), self.back.next_due()].into_iter().flatten().min();
+        let lines = self.ends.iter().map(|end| &end.access).chain([&self.forward, &self.back]);
+        let due = lines.filter_map(Line::next_due).min();
         let limit = due.map_or(LOOK, |due| due.saturating_sub(now).min(LOOK));
         let limit = Timespec { tv_sec: 0, tv_nsec: limit.subsec_nanos().into() };
         let mut fds = vec![PollFd::new(&self.bell, PollFlags::IN)];

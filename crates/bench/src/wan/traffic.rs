@@ -12,7 +12,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
@@ -27,6 +27,8 @@ const MTU: u16 = 1500;
 const BUFFER: usize = 64 << 20;
 /// Bytes of one write or read.
 const BLOCK: usize = 64 << 10;
+/// How long a run waits for its flows to begin.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a socket waits before it looks whether the run is over.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -36,6 +38,8 @@ type Worker = JoinHandle<Result<(), Failure>>;
 /// What all threads of a run share.
 struct Run {
     over: AtomicBool,
+    /// Flows whose first bytes have arrived.
+    begun: AtomicUsize,
     /// Bytes that have arrived, by flow.
     arrived: Vec<AtomicU64>,
 }
@@ -43,6 +47,14 @@ struct Run {
 impl Run {
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the first bytes of all flows, but not for ever: a handshake may be lost again and again.
+    fn wait_for_begin(&self) {
+        let waited = Instant::now();
+        while self.begun.load(Ordering::Relaxed) < self.arrived.len() && waited.elapsed() < PATIENCE {
+            sleep(Duration::from_millis(1));
+        }
     }
 
     fn arrived(&self) -> Vec<u64> {
@@ -59,7 +71,8 @@ impl Drop for End<'_> {
     }
 }
 
-/// Sends all `flows` at once over one road; of each, bits per second of its data that arrived between `skip` and `skip + time`.
+/// Sends all `flows` at once over one road; of each, bits per second of its data that arrived between `skip` and `skip + time`
+/// after the first bytes of all have. What a lost SYN costs is the same for both stacks, and would be most of a short run.
 ///
 /// # Errors
 /// Not root, or a congestion control that a stack does not have.
@@ -67,13 +80,12 @@ pub(super) fn goodput(
     point: &Point,
     flows: &[Flow],
     seed: u64,
-    skip: Duration,
-    time: Duration,
+    (skip, time): (Duration, Duration),
 ) -> Result<Vec<f64>, Failure> {
     let (forward, back) = point.impairments();
-    let mut road = Road::new(seed, forward, back)?;
+    let mut road = Road::new(seed, forward, back, point.jitter(flows.len()))?;
     let arrived = flows.iter().map(|_| AtomicU64::new(0)).collect();
-    let run = &Arc::new(Run { over: AtomicBool::new(false), arrived });
+    let run = &Arc::new(Run { over: AtomicBool::new(false), begun: AtomicUsize::new(0), arrived });
     let end = End(run);
     let of = |sender| -> Vec<(usize, String)> {
         let mine = flows.iter().enumerate().filter(|(_, flow)| flow.sender == sender);
@@ -101,7 +113,6 @@ pub(super) fn goodput(
     };
     let its = Arc::clone(run);
     workers.push(thread::spawn(move || Ok(road.carry(receiver, &its.over)?)));
-    let begun = Instant::now();
     // Its receiver is gone if there is no kernel that sends.
     let _ = go.send(());
     if let Some(host) = host.clone() {
@@ -111,6 +122,8 @@ pub(super) fn goodput(
         }
     }
 
+    run.wait_for_begin();
+    let begun = Instant::now();
     sleep(skip);
     let (from, before) = (begun.elapsed(), run.arrived());
     sleep((skip + time).saturating_sub(begun.elapsed()));
@@ -236,6 +249,7 @@ fn count(run: &Run, mut stream: TcpStream) -> io::Result<()> {
             return Err(error);
         }
     }
+    run.begun.fetch_add(1, Ordering::Relaxed);
     let Some(arrived) = run.arrived.get(u32::from_be_bytes(id) as usize) else { return Ok(()) };
     let mut block = vec![0; BLOCK];
     while !run.is_over() {
