@@ -86,6 +86,9 @@ struct Timing {
     /// Work of a run, in per cent of the usual.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     work: u64,
+    /// Only this case; may be given several times. By default all of the command's.
+    #[arg(long = "case", value_name = "CASE")]
+    cases: Vec<Case>,
 }
 
 #[derive(clap::Args)]
@@ -322,7 +325,7 @@ struct Report {
 
 impl Report {
     fn time(&mut self, cases: &[Case], timing: &Timing) {
-        for &case in cases {
+        for &case in cases.iter().filter(|case| timing.cases.is_empty() || timing.cases.contains(case)) {
             eprintln!("{} ...", case.name());
             self.timing.push(summary::measure(case, usize::from(timing.runs), timing.work));
         }

@@ -194,7 +194,7 @@ impl Tcb {
             news,
         } = self;
         let una = self.snd_buf.start();
-        (tuple, current, is.bits(), ca_state, ecn).hash(h);
+        (tuple, current, is.get().bits(), ca_state, ecn).hash(h);
         if let Some(counts) = &rare.ecn_counts
             && ecn.intersects(Ecn::EACH | Ecn::ACCURATE)
         {

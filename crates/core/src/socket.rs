@@ -424,7 +424,7 @@ impl Stack {
         tcb.timers.clear_all(&mut cx.wheel);
         let mut fresh = Tcb::new(cx, h.0, tcb.knobs);
         fresh.knobs.window_clamp = 0;
-        fresh.is |= tcb.is & (Is::BOUND | Is::SIGNALLED | Is::QUEUED);
+        fresh.is.insert(tcb.is.get() & (Is::BOUND | Is::SIGNALLED | Is::QUEUED));
         fresh.news = tcb.news;
         if let Some(fast) = &tcb.rare.fast_open {
             fresh.rare.parts().fast_open = Some(Box::new(fast.kept()));

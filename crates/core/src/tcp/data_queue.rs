@@ -267,9 +267,9 @@ impl Tcb {
         } else if gap < ato {
             self.set_ato((ato / 2 + gap).min(rto));
         } else if gap > rto {
-            let pingpong = self.is & Is::PINGPONG;
+            let pingpong = self.is(Is::PINGPONG);
             self.enter_quick_ack(MAX_QUICK_ACKS);
-            self.is |= pingpong;
+            self.is.set(Is::PINGPONG, pingpong);
         }
         self.delack.last_data = cx.now;
     }

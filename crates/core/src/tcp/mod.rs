@@ -24,6 +24,7 @@ pub(crate) mod ecn;
 pub mod ending;
 pub mod fast_open;
 pub(crate) mod fin;
+pub(crate) mod flags;
 pub(crate) mod history;
 pub(crate) mod icmp;
 pub mod info;

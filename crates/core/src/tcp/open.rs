@@ -4,6 +4,7 @@
 use super::congestion::{Congestion, Needs, Start};
 use super::delivery::{Delivery, Stamp};
 use super::ecn::Ecn;
+use super::flags::Held;
 use super::history::History;
 use super::listen::Request;
 use super::marks::Marks;
@@ -66,7 +67,7 @@ impl Tcb {
             id,
             tuple: Tuple::UNBOUND,
             current: Current::closed(),
-            is: Is::OWNED,
+            is: Held::new(Is::OWNED),
             ca_state: CaState::Open,
             ecn: Ecn::empty(),
             iss: zero,
@@ -290,7 +291,7 @@ impl Tcb {
     ) -> Self {
         let cause = if request.current.get() == State::Closed { Cause::Syn } else { Cause::Handshake };
         let mut child = Self::with_congestion(cx, key, request.id, knobs, congestion);
-        child.is = Is::UNACCEPTED;
+        child.is = Held::new(Is::UNACCEPTED);
         child.knobs.on.remove(Knob::ANY_PORT | Knob::DEFER);
         child.tuple = request.tuple;
         child.parent = Some(request.listener);

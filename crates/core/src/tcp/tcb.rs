@@ -4,6 +4,7 @@ use super::congestion::Congestion;
 use super::data_queue::Received;
 use super::delivery::Delivery;
 use super::ecn::Ecn;
+use super::flags::Held;
 use super::history::History;
 use super::info::Chrono;
 use super::marks::Marks;
@@ -179,7 +180,7 @@ pub(crate) struct Tcb {
     pub(crate) id: ConnectionId,
     pub(crate) tuple: Tuple,
     pub(crate) current: Current,
-    pub(crate) is: Is,
+    pub(crate) is: Held,
     pub(crate) ca_state: CaState,
     pub(crate) ecn: Ecn,
 
