@@ -296,6 +296,9 @@ impl Tcb {
         let progress = if reordered { Told::PROGRESS } else { Told::DATA_ACKED };
         let may_grow = !reduces && ack.told.intersects(progress);
         let limited = self.is_cwnd_limited();
+        if may_grow {
+            self.window_is_fresh(cx);
+        }
         if self.congestion.is_plain() {
             let brief = Brief {
                 now: cx.now,

@@ -180,6 +180,7 @@ impl Tcb {
         window.set_cwnd((u64::from(window.cwnd) * u64::from(old) / u64::from(size.max(1))).max(1) as u32);
         window.acked = 0;
         window.ssthresh = window.remembered();
+        self.window_is_fresh(cx);
         self.sync_mss(cx);
     }
 

@@ -451,6 +451,8 @@ impl Tcb {
             self.congestion.on_event(CwndEvent::CwndRestart, &flow);
             self.congestion.window.restart(idle, rto, cx.cfg.tcp.initial_window.max(1));
             self.last_sent = cx.now;
+            self.cwnd_used = 0;
+            self.window_is_fresh(cx);
         }
     }
 

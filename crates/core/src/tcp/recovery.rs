@@ -275,6 +275,7 @@ impl Tcb {
         let undoable = self.board().undo_marker.is_some();
         if ssthresh != u32::MAX && (self.ca_state == CaState::Cwr || undoable) {
             self.congestion.window.set_cwnd(ssthresh);
+            self.window_is_fresh(cx);
         }
         let flow = self.flow(cx);
         self.congestion.on_event(CwndEvent::CompleteCwr, &flow);
@@ -306,6 +307,7 @@ impl Tcb {
         let window = &mut self.congestion.window;
         window.set_cwnd(in_flight + 1);
         window.acked = 0;
+        self.window_is_fresh(cx);
         let frto = cx.cfg.tcp.frto && (state < CaState::Recovery || self.retransmits > 0);
         let board = self.board();
         if state <= CaState::Disorder && board.sacked_out >= super::scoreboard::REORDERING {
@@ -436,6 +438,7 @@ impl Tcb {
             let flow = self.flow(cx);
             self.congestion.undo(cwnd, ssthresh, &flow);
         }
+        self.window_is_fresh(cx);
     }
 
     /// Without SACK the state is held until something above `recover` is acknowledged, against a second recovery from the

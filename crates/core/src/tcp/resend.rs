@@ -214,6 +214,12 @@ impl Tcb {
         }
     }
 
+    /// The window was the limit, or was adjusted: a time without use begins now (Linux `snd_cwnd_stamp`).
+    #[inline]
+    pub(super) fn window_is_fresh(&mut self, cx: &Ctx) {
+        self.cwnd_used_at = cx.now.as_millis() as u32;
+    }
+
     /// RFC 2861 3.2: half of what was not used for an RTO (Linux `tcp_cwnd_application_limited`).
     fn give_up_unused_window(&mut self, now: u32) {
         let cwnd = self.congestion.cwnd();
