@@ -459,7 +459,12 @@ impl Tcb {
     fn measure(&mut self, cx: &Ctx, ack: &mut Ack, cleaned: &Cleaned) -> Option<Duration> {
         let mut first =
             cleaned.first.filter(|_| !ack.told.contains(Told::RESENT_ACKED)).map(|at| cx.now - at);
-        let mut last = cleaned.last.filter(|_| first.is_some()).map(|at| cx.now - at);
+        // Mostly it is one and the same segment.
+        let mut last = if cleaned.last == cleaned.first {
+            first
+        } else {
+            cleaned.last.filter(|_| first.is_some()).map(|at| cx.now - at)
+        };
         let lone = cleaned.segs == 1 && cleaned.whole && ack.first_sack.is_none();
         if lone && first.is_some() && self.may_be_delayed(ack) {
             ack.told |= Told::MAYBE_DELAYED;

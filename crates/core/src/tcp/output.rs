@@ -426,7 +426,7 @@ impl Tcb {
         if cx.now - self.delack.last_data < core::time::Duration::from_millis(self.delack.ato_ms.into()) {
             self.is.insert(Is::PINGPONG);
         }
-        if first || self.pending == Pending::LossProbe {
+        if (first || self.pending == Pending::LossProbe) && !self.probe_timer_follows(cx) {
             self.rearm_rto(cx);
         }
     }

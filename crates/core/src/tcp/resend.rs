@@ -205,9 +205,11 @@ impl Tcb {
             return;
         }
         self.cwnd_used = self.cwnd_used.max(packets);
-        let unused = Duration::from_millis(now.wrapping_sub(self.cwnd_used_at).into());
-        if cx.cfg.tcp.slow_start_after_idle
-            && unused >= self.backed_off_rto(cx)
+        let unused = now.wrapping_sub(self.cwnd_used_at);
+        // No RTO is below a millisecond.
+        if unused > 0
+            && cx.cfg.tcp.slow_start_after_idle
+            && Duration::from_millis(unused.into()) >= self.backed_off_rto(cx)
             && !self.congestion.needs(Needs::OWN_WINDOW)
         {
             self.give_up_unused_window(now);

@@ -41,33 +41,38 @@ impl Tcb {
         self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, at);
     }
 
+    /// Nothing is left to send, so that this turn ends with the packet at hand; the probe's timer, which it ends with, takes
+    /// the place of the retransmission timer: that one need not be set before.
+    pub(crate) fn probe_timer_follows(&self, cx: &Ctx) -> bool {
+        !self.has_unsent() && !self.wants_resend() && self.probe_is_of_use(cx)
+    }
+
+    fn probe_is_of_use(&self, cx: &Ctx) -> bool {
+        cx.cfg.tcp.tail_loss_probes
+            && matches!(self.ca_state, CaState::Open | CaState::Cwr)
+            && self.is(Is::SACK)
+            && !self.handshake_unacked()
+            && !self.fast_opening()
+    }
+
     /// Arms the probe's timer, if a probe would be of use: two round trips, and longer where one segment is in flight whose
     /// ACK may be delayed; never later than the RTO (RFC 8985 7.2; Linux `tcp_schedule_loss_probe`).
     pub(crate) fn schedule_loss_probe(&mut self, cx: &mut Ctx, from_now: bool) -> bool {
-        let calm = matches!(self.ca_state, CaState::Open | CaState::Cwr);
         let Some(oldest) = self.rtx.front().map(|sent| sent.at) else { return false };
-        if !cx.cfg.tcp.tail_loss_probes
-            || !calm
-            || !self.is(Is::SACK)
-            || self.handshake_unacked()
-            || self.fast_opening()
-        {
+        if !self.probe_is_of_use(cx) {
             return false;
         }
-        let mut timeout = match self.rtt.srtt_micros() {
-            0 => PROBE_TIMEOUT_UNMEASURED,
+        let probe_at = match self.rtt.srtt_micros() {
+            0 => cx.now + PROBE_TIMEOUT_UNMEASURED,
             srtt => {
                 let more = if self.packets_out == 1 { cx.cfg.tcp.rto_min } else { TIMER_SLACK };
-                Duration::from_micros(2 * u64::from(srtt)) + more
+                cx.now + Duration::from_micros(2 * u64::from(srtt)) + more
             }
         };
-        let rto = self.backed_off_rto(cx);
-        let rto_left = if from_now { rto } else { (oldest + rto) - cx.now };
-        if !rto_left.is_zero() {
-            timeout = timeout.min(rto_left);
-        }
+        let rto_at = if from_now { cx.now } else { oldest } + self.backed_off_rto(cx);
+        let at = if rto_at > cx.now { probe_at.min(rto_at) } else { probe_at };
         self.pending = Pending::LossProbe;
-        self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, cx.now + timeout);
+        self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, at);
         true
     }
 
