@@ -77,9 +77,7 @@ impl End {
             self.stack.receive(now, &packet.meta, packet.bytes());
             rx.give(packet.buffer);
         }
-        if self.stack.next_timeout().is_some_and(|at| at <= now) {
-            self.stack.handle_timeout(now);
-        }
+        self.stack.handle_timeout(now);
     }
 
     fn transmit(&mut self, now: Instant, tx: &mut Link) {

@@ -130,15 +130,21 @@ impl Ctx {
     }
 
     /// Notes that a socket is worth a look.
+    #[inline]
     pub(crate) fn signal(&mut self, tcb: &mut Tcb, ready: Ready) {
         if !tcb.is(Is::OWNED) {
             return;
         }
         tcb.news |= ready;
         if !tcb.is(Is::SIGNALLED) {
-            tcb.is.insert(Is::SIGNALLED);
-            self.news.push_back(tcb.key);
+            self.push_news(tcb);
         }
+    }
+
+    #[inline(never)]
+    fn push_news(&mut self, tcb: &mut Tcb) {
+        tcb.is.insert(Is::SIGNALLED);
+        self.news.push_back(tcb.key);
     }
 
     /// Puts a connection into the output queue, once.

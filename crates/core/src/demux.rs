@@ -85,7 +85,7 @@ pub(crate) struct Tables {
     any_port: Vec<Key>,
     /// Where the search for an ephemeral port goes on, by keyed hash of the destination (RFC 6056 3.3.4): 65,536 places, as
     /// many as Linux has since 256 turned out to be a fingerprint (CVE-2022-32296); kept as they are used.
-    port_counters: BTreeMap<u16, u16>,
+    port_counters: HashTable<(u16, u16)>,
     pub(crate) request_wheel: Wheel,
     pub(crate) time_wait_wheel: Wheel,
 }
@@ -101,7 +101,7 @@ impl Tables {
             last: Cell::new(None),
             bound: BTreeMap::new(),
             any_port: Vec::new(),
-            port_counters: BTreeMap::new(),
+            port_counters: HashTable::new(),
             request_wheel: Wheel::new(cx.now),
             time_wait_wheel: Wheel::new(cx.now),
         }
@@ -308,7 +308,10 @@ impl Tables {
 
     /// Next candidate of the search for an ephemeral port towards one destination, and how to note the choice.
     pub(crate) fn port_counter(&mut self, bucket: u16) -> &mut u16 {
-        self.port_counters.entry(bucket).or_default()
+        // The number is half of a keyed hash: no other is needed.
+        let hash = |bucket: u16| spread(u32::from(bucket) << 16 | u32::from(bucket));
+        let entry = self.port_counters.entry(hash(bucket), |(of, _)| *of == bucket, |(of, _)| hash(*of));
+        &mut entry.or_insert((bucket, 0)).into_mut().1
     }
 }
 

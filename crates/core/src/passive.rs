@@ -137,6 +137,7 @@ impl Stack {
     }
 
     /// What an ICMP refusal will quote: the IP header and the first bytes of the SYN.
+    #[inline(never)]
     fn keep_refusal_packet(&mut self, key: Key, packet: &[u8]) {
         let quote: Vec<u8> = packet.iter().take(QUOTE).copied().collect();
         if let Some(request) = self.tables.requests.get_mut(key) {
@@ -145,6 +146,7 @@ impl Stack {
     }
 
     /// An ACK at a listener: a cookie that comes back, or nothing of ours.
+    #[inline(never)]
     fn cookie_segment(&mut self, listener: Key, tuple: &Tuple, seg: &Seg<'_>) {
         let base = self.request_base(listener, tuple, seg);
         let Self { cx, tables, .. } = self;
@@ -246,13 +248,14 @@ impl Stack {
         let listener = tables.connections.get(request.listener)?;
         let (knobs, congestion) = (listener.knobs, listener.congestion.fresh(&cx.cfg.tcp));
         let pacer = listener.rare.pacer.as_ref().map(Pacer::inherited);
-        let key = tables.connections.insert_with(|key| {
-            let mut child = Tcb::from_request(cx, key, request, knobs, congestion);
+        let key = tables.connections.insert_with(|key| Tcb::child(cx, key, request.id, knobs, congestion));
+        if let Some(child) = tables.connections.get_mut(key) {
             if pacer.is_some() {
                 child.rare.parts().pacer = pacer;
             }
-            child
-        });
+            child.is.insert(Is::INDEXED);
+            child.take_request_over(cx, request);
+        }
         if let Some(tcb) = tables.connections.get_mut(request.listener) {
             if let Some(listen) = tcb.rare.get(|rare| &mut rare.listen) {
                 listen.accept.push_back(key);
@@ -264,13 +267,11 @@ impl Stack {
             Some(old) => tables.replace(cx, tuple, Found::Request(old), child),
             None => tables.index(cx, tuple, child),
         }
-        if let Some(tcb) = tables.connections.get_mut(key) {
-            tcb.is.insert(Is::INDEXED);
-        }
         Some(key)
     }
 
     /// A SYN with a good cookie: its full record is in the accept queue at once.
+    #[inline(never)]
     fn make_fast_child(
         &mut self,
         request: &Request,
@@ -314,6 +315,7 @@ impl Stack {
         Some(request)
     }
 
+    #[inline(never)]
     pub(crate) fn remove_request(&mut self, key: Key, cause: Cause, initiator: Initiator) -> Option<Request> {
         let mut request = self.take_request(key)?;
         let Self { cx, tables, .. } = self;

@@ -39,9 +39,27 @@ impl<T> Queue<T> {
         self.first.as_ref()
     }
 
+    /// The entry, if there is exactly one.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<&T> {
+        if self.rest.as_ref().is_some_and(|rest| !rest.is_empty()) { None } else { self.first.as_ref() }
+    }
+
+    /// Drops the entry that is known to be the only one, and memory for more than `most` entries.
+    #[inline]
+    pub(crate) fn clear_only(&mut self, most: usize) {
+        self.first = None;
+        self.shrink_idle(most);
+    }
+
     #[inline]
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
         self.first.as_mut()
+    }
+
+    #[inline]
+    pub(crate) fn back(&self) -> Option<&T> {
+        self.rest.as_ref().and_then(|rest| rest.back()).or(self.first.as_ref())
     }
 
     #[inline]
@@ -176,6 +194,8 @@ mod tests {
                 prop_assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
                 prop_assert_eq!(queue.front(), model.front());
                 prop_assert_eq!(queue.back_mut(), model.back_mut());
+                prop_assert_eq!(queue.back(), model.back());
+                prop_assert_eq!(queue.only(), model.front().filter(|_| model.len() == 1));
                 prop_assert_eq!(queue.iter().collect::<Vec<_>>(), model.iter().collect::<Vec<_>>());
                 for index in 0..=model.len() {
                     prop_assert_eq!(queue.get(index), model.get(index));

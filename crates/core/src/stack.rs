@@ -142,6 +142,13 @@ impl Stack {
         if let Some(arrival) = self.ip.receive_plain(&mut self.cx.counters.ip, meta, packet) {
             return self.receive_tcp(&arrival, gso_size);
         }
+        self.receive_any(meta, packet);
+    }
+
+    /// A packet that is not a plain segment.
+    #[inline(never)]
+    fn receive_any(&mut self, meta: &PacketMeta, packet: &[u8]) {
+        let gso_size = meta.gso.map_or(0, |gso| gso.size);
         let Self { cx, ip, replies, .. } = self;
         match ip.receive(cx.now, &cx.cfg, &mut cx.counters.ip, meta, packet, replies) {
             Received::Upper(datagram) if datagram.protocol == protocol::TCP => {
@@ -327,6 +334,7 @@ impl Stack {
         }
     }
 
+    #[inline(never)]
     fn time_wait_segment(&mut self, found: Found, tuple: &Tuple, seg: &Seg<'_>, packet: &[u8]) {
         let Self { cx, tables, .. } = self;
         let action = match found {
@@ -474,11 +482,10 @@ impl Stack {
             self.since_udp = 0;
             return None;
         }
-        while let Some(packet) = self.replies.pop() {
-            if let Some(place) = frame.get_mut(..packet.len()) {
-                place.copy_from_slice(&packet);
-                return Some((packet.len(), PacketMeta::default()));
-            }
+        if !self.replies.is_empty()
+            && let Some(sent) = self.transmit_reply(frame)
+        {
+            return Some(sent);
         }
         if self.since_udp >= OUTPUT_QUANTUM
             && let Some(sent) = self.transmit_udp(frame)
@@ -492,12 +499,26 @@ impl Stack {
         self.transmit_udp(frame)
     }
 
+    #[cold]
+    #[inline(never)]
+    fn transmit_reply(&mut self, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+        while let Some(packet) = self.replies.pop() {
+            if let Some(place) = frame.get_mut(..packet.len()) {
+                place.copy_from_slice(&packet);
+                return Some((packet.len(), PacketMeta::default()));
+            }
+        }
+        None
+    }
+
     #[inline]
     fn transmit_udp(&mut self, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
         self.since_udp = 0;
-        if self.udp.is_idle() {
-            return None;
-        }
+        if self.udp.is_idle() { None } else { self.next_datagram(frame) }
+    }
+
+    #[inline(never)]
+    fn next_datagram(&mut self, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
         let Self { cx, ip, udp, udp_news, .. } = self;
         let counters = &mut cx.counters;
         udp.transmit(cx.now, &cx.cfg, ip, &mut counters.ip, &mut counters.udp, frame, &mut |handle, ready| {
@@ -567,9 +588,32 @@ impl Stack {
         earlier(earlier(connections, requests), earlier(earlier(small, line), self.ip.next_timeout()))
     }
 
-    /// Lets time act: retransmissions, probes, ends of TIME_WAIT and the like.
+    /// Lets time act: retransmissions, probes, ends of TIME_WAIT and the like. Costs next to nothing while nothing is due,
+    /// so that a driver that polls may call it each time without asking [`Stack::next_timeout`].
+    #[inline]
     pub fn handle_timeout(&mut self, now: Instant) {
         self.set_now(now);
+        if self.may_be_due(now) {
+            self.act_on_timeouts(now);
+        }
+    }
+
+    /// A cheap answer that is never wrongly "no".
+    #[inline]
+    fn may_be_due(&self, now: Instant) -> bool {
+        let Self { cx, tables, ip, .. } = self;
+        let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        cx.wheel.may_be_due(now)
+            || tables.request_wheel.may_be_due(now)
+            || tables.time_wait_wheel.may_be_due(now)
+            || passed(tables.time_wait4.due())
+            || passed(tables.time_wait6.due())
+            || !cx.departures.is_empty()
+            || !ip.is_idle()
+    }
+
+    #[inline(never)]
+    fn act_on_timeouts(&mut self, now: Instant) {
         while let Some(bits) = self.cx.wheel.pop_expired(now) {
             let Some(key) = Key::from_u64(bits) else { continue };
             let Self { cx, tables, .. } = self;
@@ -635,7 +679,9 @@ impl Stack {
     }
 
     fn next_event(&mut self) -> Option<Event> {
-        self.wake_starved();
+        if !self.cx.starved.is_empty() {
+            self.wake_starved();
+        }
         while let Some(key) = self.cx.news.pop_front() {
             if let Some(tcb) = self.tables.connections.get_mut(key) {
                 tcb.is.remove(Is::SIGNALLED);
@@ -647,10 +693,12 @@ impl Stack {
     }
 
     /// Memory was given back: those who could not write for want of it may try again.
+    #[cold]
+    #[inline(never)]
     fn wake_starved(&mut self) {
         let Self { cx, tables, .. } = self;
         let limit = cx.pool.limit();
-        if cx.starved.is_empty() || cx.pool.allocated() > limit - limit / 8 {
+        if cx.pool.allocated() > limit - limit / 8 {
             return;
         }
         for key in core::mem::take(&mut cx.starved) {

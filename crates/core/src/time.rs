@@ -9,7 +9,7 @@ use core::ops::{Add, AddAssign, Sub};
 use core::time::Duration;
 
 const NANOS_PER_MICRO: u64 = 1_000;
-const NANOS_PER_MILLI: u64 = 1_000_000;
+pub(crate) const NANOS_PER_MILLI: u64 = 1_000_000;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// A point in time: nanoseconds since an epoch of the caller's choosing.
@@ -90,11 +90,36 @@ impl Instant {
     pub const fn saturating_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.as_nanos().saturating_sub(earlier.as_nanos()))
     }
+
+    /// The instant `nanos` nanoseconds later.
+    #[inline]
+    pub(crate) const fn plus_nanos(self, nanos: u64) -> Instant {
+        Instant(self.0.saturating_add(nanos))
+    }
+
+    /// Nanoseconds from `earlier` to `self`; zero when `earlier` is in fact later.
+    #[inline]
+    pub(crate) fn nanos_since(self, earlier: Instant) -> u64 {
+        self.as_nanos().saturating_sub(earlier.as_nanos())
+    }
+
+    /// Whole milliseconds from `earlier` to `self`; zero when `earlier` is in fact later.
+    #[inline]
+    pub(crate) fn millis_since(self, earlier: Instant) -> u64 {
+        self.nanos_since(earlier) / NANOS_PER_MILLI
+    }
+
+    /// Whole microseconds from `earlier` to `self`, at most `u32::MAX`; zero when `earlier` is in fact later.
+    #[inline]
+    pub(crate) fn micros_since(self, earlier: Instant) -> u32 {
+        let micros = self.nanos_since(earlier) / NANOS_PER_MICRO;
+        u32::try_from(micros).unwrap_or(u32::MAX)
+    }
 }
 
 /// A `Duration` in nanoseconds, saturated to what an `Instant` can hold.
 #[inline]
-fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(NANOS_PER_SEC).saturating_add(duration.subsec_nanos().into())
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Wheel {
     occupied: u8,
     /// The tick that the wheel has advanced to: nothing in it is due earlier.
     position: u64,
+    /// [`Wheel::next_deadline`] answers no earlier tick. It may be too low.
+    soonest: u64,
     /// What [`Wheel::next_deadline`] answered, while nothing has moved since: drivers ask far more often.
     answered: Cell<Option<Option<Instant>>>,
     levels: [Option<Box<Level>>; LEVELS],
@@ -100,6 +102,7 @@ impl Wheel {
             len: 0,
             occupied: 0,
             position: tick_of_now(now),
+            soonest: u64::MAX,
             answered: Cell::new(None),
             levels: [const { None }; LEVELS],
         }
@@ -188,7 +191,15 @@ impl Wheel {
             self.cascade(level, slot);
         }
         self.position = self.position.max(now);
+        self.soonest = self.first_slot().map_or(u64::MAX, |(_, _, start)| start);
         None
+    }
+
+    /// Whether [`Wheel::pop_expired`] may find something, or has to move timers down a level: a cheap answer that is never
+    /// wrongly "no".
+    #[inline]
+    pub(crate) fn may_be_due(&self, now: Instant) -> bool {
+        tick_of_now(now) >= self.soonest
     }
 
     /// When to call [`Wheel::pop_expired`] next; `None` when nothing is armed.
@@ -243,6 +254,8 @@ impl Wheel {
     fn link(&mut self, id: u32, tick: u64) {
         self.answered.set(None);
         let (level_no, slot) = self.place(tick);
+        let shift = SLOT_BITS * level_no as u32;
+        self.soonest = self.soonest.min(tick >> shift << shift);
         let level =
             self.levels[level_no].get_or_insert_with(|| Box::new(Level { occupied: 0, heads: [NIL; SLOTS] }));
         let head = level.heads[slot];

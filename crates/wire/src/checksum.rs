@@ -50,6 +50,10 @@ impl Sum {
     /// [`Sum::add_bytes`] does: a piece at a time, so that the memory is fetched once.
     pub fn copy_bytes(&mut self, from: &[u8], to: &mut [u8]) {
         let len = from.len().min(to.len());
+        if len <= COPY_PIECE {
+            to[..len].copy_from_slice(&from[..len]);
+            return self.add_bytes(&from[..len]);
+        }
         for (from, to) in from[..len].chunks(COPY_PIECE).zip(to[..len].chunks_mut(COPY_PIECE)) {
             to.copy_from_slice(from);
             self.add_bytes(from);

@@ -17,6 +17,8 @@ pub use options::{MAX_OPTIONS_LEN, MAX_SACK_BLOCKS, Options, SackBlocks, UserTim
 pub const HEADER_LEN: usize = 20;
 /// Length of the longest header, in bytes.
 pub const MAX_HEADER_LEN: usize = HEADER_LEN + MAX_OPTIONS_LEN;
+/// Bytes that the timestamps take in a header, with their padding.
+pub const TIMESTAMPS_LEN: usize = 12;
 /// Byte offset of the checksum field in the header.
 pub const CHECKSUM_OFFSET: usize = 16;
 
@@ -124,7 +126,7 @@ pub fn seg_len(flags: Flags, payload: &[u8]) -> u32 {
         .wrapping_add(u32::from(flags.contains(Flags::FIN)))
 }
 
-/// The fields of a received header.
+/// The fixed part of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Source port.
@@ -141,6 +143,54 @@ pub struct Header {
     pub window: u16,
     /// The urgent pointer; meaningless without [`Flags::URG`].
     pub urgent: u16,
+}
+
+impl Header {
+    /// Writes the fixed part, with zero in the checksum field, of a header of `len` bytes in all; gives the sum of its
+    /// words in native order.
+    #[inline]
+    fn write(&self, fixed: &mut [u8; HEADER_LEN], len: usize) -> u64 {
+        let offset = (len as u32 / 4) << 28;
+        let flags = u32::from(self.flags.bits() & Flags::all().bits()) << 16;
+        let words = [
+            u32::from(self.src_port) << 16 | u32::from(self.dst_port),
+            self.seq.0,
+            self.ack.0,
+            offset | flags | u32::from(self.window),
+            self.urgent.into(),
+        ];
+        let mut sum = 0;
+        for (place, word) in fixed.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *place = word.to_be_bytes();
+            sum += u64::from(word.to_be());
+        }
+        sum
+    }
+
+    /// The header with options.
+    #[inline]
+    #[must_use]
+    pub fn with(&self, options: Options) -> Repr {
+        let Self { src_port, dst_port, seq, ack, flags, window, urgent } = *self;
+        Repr { src_port, dst_port, seq, ack, flags, window, urgent, options }
+    }
+
+    /// As [`Repr::emit_header_summed`] of this header with no option but, where given, timestamps: what almost every
+    /// segment of an open connection carries. The length is 20, or 32 with timestamps.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`] if `buf` is shorter than that; nothing is written.
+    #[inline]
+    pub fn emit_summed(&self, timestamps: Option<(u32, u32)>, buf: &mut [u8]) -> Result<(usize, Sum), Error> {
+        let (fixed, rest) = buf.split_first_chunk_mut::<HEADER_LEN>().ok_or(Error::BufferTooSmall)?;
+        let Some((value, echo)) = timestamps else {
+            return Ok((HEADER_LEN, Sum::of_words(self.write(fixed, HEADER_LEN))));
+        };
+        let area = rest.first_chunk_mut::<TIMESTAMPS_LEN>().ok_or(Error::BufferTooSmall)?;
+        let len = HEADER_LEN + TIMESTAMPS_LEN;
+        let sum = self.write(fixed, len) + options::emit_timestamps(area, false, value, echo);
+        Ok((len, Sum::of_words(sum)))
+    }
 }
 
 /// The pieces of a received segment, none of them read yet. A caller that reads them one by one saves moving the whole
@@ -237,6 +287,14 @@ impl Repr {
         HEADER_LEN + self.options.emitted_len()
     }
 
+    /// The fixed part.
+    #[inline]
+    #[must_use]
+    pub fn header(&self) -> Header {
+        let Self { src_port, dst_port, seq, ack, flags, window, urgent, .. } = *self;
+        Header { src_port, dst_port, seq, ack, flags, window, urgent }
+    }
+
     /// Writes the header, with zero in the checksum field, to the start of `buf` and gives its length.
     ///
     /// The options stand where Linux puts them: MSS, SACK-permitted, timestamps, Accurate ECN, window scale, SACK, user timeout,
@@ -257,23 +315,20 @@ impl Repr {
     #[inline]
     pub fn emit_header_summed(&self, buf: &mut [u8]) -> Result<(usize, Sum), Error> {
         let len = self.header_len();
+        self.emit_header_of(len, buf).map(|sum| (len, sum))
+    }
+
+    /// As [`Repr::emit_header_summed`], for a caller that has asked for the [`Repr::header_len`] before: it is not worked
+    /// out again. With another `len` the options do not fit what the header says of them.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`] if `buf` is shorter than `len`, or `len` than 20; nothing is written.
+    #[inline]
+    pub fn emit_header_of(&self, len: usize, buf: &mut [u8]) -> Result<Sum, Error> {
         let header = buf.get_mut(..len).ok_or(Error::BufferTooSmall)?;
         let (fixed, options) = header.split_first_chunk_mut::<HEADER_LEN>().ok_or(Error::BufferTooSmall)?;
-        let offset = (len as u32 / 4) << 28;
-        let flags = u32::from(self.flags.bits() & Flags::all().bits()) << 16;
-        let words = [
-            u32::from(self.src_port) << 16 | u32::from(self.dst_port),
-            self.seq.0,
-            self.ack.0,
-            offset | flags | u32::from(self.window),
-            self.urgent.into(),
-        ];
-        let mut sum = 0;
-        for (place, word) in fixed.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-            *place = word.to_be_bytes();
-            sum += u64::from(word.to_be());
-        }
-        Ok((len, Sum::of_words(sum + self.options.emit(options))))
+        let sum = self.header().write(fixed, len);
+        Ok(Sum::of_words(sum + self.options.emit(options)))
     }
 }
 

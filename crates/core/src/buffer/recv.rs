@@ -174,12 +174,32 @@ impl RecvBuffer {
         shrink_index(&mut self.chunks);
     }
 
-    /// The usual case: data in order, nothing beyond it.
-    fn append(&mut self, pool: &mut ChunkPool, data: &[u8]) -> usize {
+    /// The usual case: data in order, while nothing is held beyond it. Returns how much of it was stored: not all at the
+    /// pool's limit.
+    pub(crate) fn append(&mut self, pool: &mut ChunkPool, data: &[u8]) -> usize {
         let base = chunk_number(self.read_pos);
-        let stored = write(&mut self.chunks, None, base, pool, self.contiguous_end, data);
+        if self.chunks.is_empty() && !data.is_empty() {
+            let Some(chunk) = pool.take() else { return 0 };
+            self.chunks.push_back(chunk);
+        }
+        let stored = match self.begun_chunk().and_then(|rest| rest.get_mut(..data.len())) {
+            Some(place) => {
+                place.copy_from_slice(data);
+                data.len()
+            }
+            None => write(&mut self.chunks, None, base, pool, self.contiguous_end, data),
+        };
         self.contiguous_end += stored as u64;
         stored
+    }
+
+    /// The rest of the chunk in which the next byte goes, if that is the first chunk.
+    #[inline]
+    fn begun_chunk(&mut self) -> Option<&mut [u8]> {
+        if chunk_number(self.contiguous_end) != chunk_number(self.read_pos) {
+            return None;
+        }
+        self.chunks.front_mut()?.get_mut(chunk_position(self.contiguous_end)..)
     }
 
     /// Data that is out of order, or meets data that is. `from >= contiguous_end`.

@@ -105,6 +105,15 @@ impl SendBuffer {
         })
     }
 
+    /// The last `len` bytes, if they stand in one piece; else nothing.
+    #[inline]
+    pub(crate) fn last(&self, len: usize) -> &[u8] {
+        let end = chunk_position(self.end.wrapping_sub(1)).wrapping_add(1);
+        let from = if len <= self.len() { end.checked_sub(len) } else { None };
+        let text = from.and_then(|from| self.chunks.back()?.get(from..end));
+        text.unwrap_or_default()
+    }
+
     /// Lets go of all bytes before the offset `up_to` (clamped to what is held).
     pub(crate) fn release(&mut self, pool: &mut ChunkPool, up_to: u64) {
         let up_to = up_to.clamp(self.start, self.end);

@@ -2,6 +2,7 @@
 //! Linux `tcp_ack`, `tcp_clean_rtx_queue`).
 
 use super::congestion::{AckSample, Brief, Needs};
+use super::delivery::Measured;
 use super::ecn::Ecn;
 use super::info::Wait;
 use super::scoreboard::{CaState, Sent, SentFlags};
@@ -16,7 +17,7 @@ use lastack_wire::SeqNumber;
 use lastack_wire::tcp::Flags;
 
 /// A retransmission queue that runs empty keeps memory for so many entries at the most.
-const RTX_KEPT: usize = 16;
+pub(super) const RTX_KEPT: usize = 16;
 
 bitflags::bitflags! {
     /// What an acknowledgement told (Linux `FLAG_*` of `tcp_input.c`).
@@ -132,6 +133,20 @@ impl Tcb {
             return AckResult::Unsent;
         }
         self.update_ts_recent(cx, seg);
+        if let Some(sent) = self.lone_flight(seg) {
+            self.lone_flight_acked(cx, seg, &sent);
+        } else {
+            self.general_ack(cx, seg);
+        }
+        if self.wants_output() {
+            cx.want_output(self);
+        }
+        AckResult::Accepted
+    }
+
+    /// An acknowledgement that may be anything.
+    #[inline(never)]
+    fn general_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
         let mut ack = self.begin_ack(seg);
         ack.told.set(Told::ECE, self.echoes_mark(seg));
         if self.ecn.contains(Ecn::ACCURATE) {
@@ -151,10 +166,6 @@ impl Tcb {
         } else {
             self.in_flight_acked(cx, seg, &mut ack);
         }
-        if self.wants_output() {
-            cx.want_output(self);
-        }
-        AckResult::Accepted
     }
 
     fn begin_ack(&self, seg: &Seg<'_>) -> Ack {
@@ -286,7 +297,7 @@ impl Tcb {
         rtt: Option<Duration>,
         (in_flight, delivered, lost): (u32, u32, u32),
     ) {
-        let rate = self.sample_rate(cx, ack, delivered);
+        let rate = self.measure_rate(cx.now, ack.newest.as_ref(), delivered);
         let reduces = self.in_reduction();
         if reduces && !self.congestion.needs(Needs::OWN_WINDOW) {
             self.reduce_cwnd(delivered, lost, ack.told.contains(Told::ADVANCED));
@@ -321,7 +332,7 @@ impl Tcb {
             is_cwnd_limited: limited,
             may_grow,
             prior_delivered: ack.newest.map(|sent| sent.delivered),
-            rate,
+            rate: rate.map(Measured::sample),
             may_be_delayed: ack.told.contains(Told::MAYBE_DELAYED),
         };
         self.congestion.on_ack(&sample);
@@ -332,7 +343,7 @@ impl Tcb {
     }
 
     /// SND.WND follows the newest segment (RFC 9293 3.10.7.4; Linux `tcp_may_update_window`). True if this one is.
-    fn update_send_window(&mut self, seg: &Seg<'_>) -> bool {
+    pub(super) fn update_send_window(&mut self, seg: &Seg<'_>) -> bool {
         let shift = if self.is(Is::SCALED) && !seg.flags.contains(Flags::SYN) { self.snd_wscale } else { 0 };
         let window = u32::from(seg.window) << shift;
         let newer = seg.ack.after(self.snd_una)
@@ -521,7 +532,7 @@ impl Tcb {
 
     /// RFC 7323 4.3: the stamp of a segment that covers what we acknowledged last, and never back in time. Called
     /// after the acknowledgement was found good, so that a forged stamp is not taken.
-    fn update_ts_recent(&mut self, cx: &Ctx, seg: &Seg<'_>) {
+    pub(super) fn update_ts_recent(&mut self, cx: &Ctx, seg: &Seg<'_>) {
         if let Some((value, _)) = seg.options.timestamps
             && self.is(Is::TIMESTAMPS)
             && !seg.seq.after(self.rcv_wup)

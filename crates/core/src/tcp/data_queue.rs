@@ -6,6 +6,7 @@ use super::tcb::{Is, Tcb};
 use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::event::Ready;
+use crate::time::{NANOS_PER_MILLI, nanos};
 use alloc::vec::Vec;
 use core::time::Duration;
 use lastack_wire::SeqNumber;
@@ -44,6 +45,16 @@ impl Tcb {
             return;
         }
         self.measure_rtt_by_stamp(cx, seg);
+        if seg.seq == self.rcv_nxt && self.has_no_holes() {
+            if seg.payload.is_empty() {
+                // A bare FIN. It takes no room: with a shut window some peers would repeat it for ever otherwise.
+                return self.fin_in_order(cx, seg.seq);
+            }
+            if !seg.has(Flags::FIN) && seg.placed == 0 && seg.payload.len() <= self.receive_window() as usize
+            {
+                return self.store_next(cx, seg);
+            }
+        }
         if !seg.end_seq.after(self.rcv_nxt) {
             self.old_data(cx, seg);
             return;
@@ -51,7 +62,6 @@ impl Tcb {
         let window = self.receive_window();
         if seg.seq == self.rcv_nxt && window == 0 {
             if seg.payload.is_empty() {
-                // A bare FIN takes no room; some peers repeat it for ever otherwise.
                 self.fin_in_order(cx, seg.seq);
             } else {
                 cx.counters.zero_window_drops += 1;
@@ -85,6 +95,30 @@ impl Tcb {
         self.schedule_ack();
         self.is.insert(Is::ACK_NOW);
         cx.want_output(self);
+    }
+
+    /// All that has arrived is in order, and its memory is not modelled.
+    fn has_no_holes(&self) -> bool {
+        self.rcv_space.memory.is_none()
+            && self.rcv_buf.ranges().is_empty()
+            && self.fin_at.is_none()
+            && !self.is(Is::DONE)
+    }
+
+    /// As [`Tcb::store`], for text that is what comes next, while there are no holes.
+    fn store_next(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
+        let stored = self.rcv_buf.append(&mut cx.pool, seg.payload);
+        if stored > 0 {
+            self.rcv_nxt += stored as u32;
+            self.stats.bytes_received += stored as u64;
+            self.event_data_received(cx, seg);
+        }
+        if stored < seg.payload.len() {
+            self.refuse_text(cx);
+        }
+        if stored > 0 {
+            cx.signal(self, Ready::IN);
+        }
     }
 
     fn store(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
@@ -255,18 +289,17 @@ impl Tcb {
 
     /// The delay of ACKs follows the rhythm in which text comes.
     fn tune_ato(&mut self, cx: &Ctx) {
-        let min = cx.cfg.tcp.delayed_ack;
-        let gap = cx.now - self.delack.last_data;
-        let rto = self.rtt.rto();
-        let ato = Duration::from_millis(self.delack.ato_ms.into());
-        if self.delack.ato_ms == 0 {
+        let min = nanos(cx.cfg.tcp.delayed_ack);
+        let gap = cx.now.nanos_since(self.delack.last_data);
+        let ato = u64::from(self.delack.ato_ms) * NANOS_PER_MILLI;
+        if ato == 0 {
             self.enter_quick_ack(MAX_QUICK_ACKS);
-            self.delack.ato_ms = min.as_millis() as u16;
+            self.delack.ato_ms = (min / NANOS_PER_MILLI) as u16;
         } else if gap <= min / 2 {
             self.set_ato(ato / 2 + min / 2);
         } else if gap < ato {
-            self.set_ato((ato / 2 + gap).min(rto));
-        } else if gap > rto {
+            self.set_ato((ato / 2 + gap).min(self.rtt.rto_nanos()));
+        } else if gap > self.rtt.rto_nanos() {
             let pingpong = self.is(Is::PINGPONG);
             self.enter_quick_ack(MAX_QUICK_ACKS);
             self.is.set(Is::PINGPONG, pingpong);
@@ -286,8 +319,8 @@ impl Tcb {
         }
     }
 
-    fn set_ato(&mut self, ato: Duration) {
-        self.delack.ato_ms = ato.as_millis().min(60_000) as u16;
+    fn set_ato(&mut self, nanos: u64) {
+        self.delack.ato_ms = (nanos / NANOS_PER_MILLI).min(60_000) as u16;
     }
 
     /// Decides whether the ACK that is owed leaves now or waits.
@@ -316,14 +349,14 @@ impl Tcb {
     }
 
     fn arm_delayed_ack(&mut self, cx: &mut Ctx) {
-        let min = cx.cfg.tcp.delayed_ack;
-        let ato = Duration::from_millis(self.delack.ato_ms.into());
-        let longest = self.rtt.srtt().map_or(DELACK_MAX, |srtt| DELACK_MAX.min(srtt));
-        self.timers.set(
-            &mut cx.wheel,
-            self.key,
-            Timer::DelayedAck,
-            cx.now + ato.clamp(min, longest.max(min)),
-        );
+        let min = nanos(cx.cfg.tcp.delayed_ack);
+        let ato = u64::from(self.delack.ato_ms) * NANOS_PER_MILLI;
+        let most = nanos(DELACK_MAX);
+        let longest = match self.rtt.srtt_micros() {
+            0 => most,
+            srtt => most.min(u64::from(srtt) * 1000),
+        };
+        let at = cx.now.plus_nanos(ato.clamp(min, longest.max(min)));
+        self.timers.set(&mut cx.wheel, self.key, Timer::DelayedAck, at);
     }
 }

@@ -3,9 +3,8 @@
 //!
 //! Times are microseconds of a clock of 32 bits: what is in flight is younger than the 71 minutes that it counts.
 
-use super::ack::Ack;
 use super::congestion::{Flow, RateSample};
-use super::scoreboard::SentFlags;
+use super::scoreboard::{Sent, SentFlags};
 use super::tcb::Tcb;
 use crate::ctx::Ctx;
 use crate::time::Instant;
@@ -77,6 +76,32 @@ fn clock(now: Instant) -> u32 {
     (now.as_micros() as u32).max(1)
 }
 
+/// What [`Tcb::measure_rate`] found; times in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    segs: u32,
+    sending: u32,
+    acking: u32,
+    is_app_limited: bool,
+    is_retransmission: bool,
+}
+
+impl Measured {
+    /// As a congestion control is told of it.
+    pub(crate) fn sample(self) -> RateSample {
+        let Self { segs, sending, acking, is_app_limited, is_retransmission } = self;
+        let micros = |micros: u32| Duration::from_micros(micros.into());
+        RateSample {
+            delivered: segs,
+            interval: micros(sending.max(acking)),
+            send_interval: micros(sending),
+            ack_interval: micros(acking),
+            is_app_limited,
+            is_retransmission,
+        }
+    }
+}
+
 impl Tcb {
     /// A packet leaves, for the first time or again (Linux `tcp_rate_skb_sent`).
     #[inline]
@@ -113,10 +138,15 @@ impl Tcb {
         self.delivery.app_limited = self.stats.delivered.wrapping_add(self.in_flight()).max(1);
     }
 
-    /// An acknowledgement was taken in that delivered `delivered` segments: the rate at which they arrived (Linux
-    /// `tcp_rate_gen`).
+    /// An acknowledgement was taken in that delivered `delivered` segments, of which `newest` was sent last: the rate at
+    /// which they arrived (Linux `tcp_rate_gen`).
     #[inline]
-    pub(crate) fn sample_rate(&mut self, cx: &Ctx, ack: &Ack, delivered: u32) -> Option<RateSample> {
+    pub(crate) fn measure_rate(
+        &mut self,
+        now: Instant,
+        newest: Option<&Sent>,
+        delivered: u32,
+    ) -> Option<Measured> {
         let total = self.stats.delivered;
         let min_rtt = self.rtt.min_micros();
         let reneged = self.loss.as_deref().is_some_and(|board| board.reneged);
@@ -124,11 +154,11 @@ impl Tcb {
         if rate.app_limited != 0 && (total.wrapping_sub(rate.app_limited) as i32) > 0 {
             rate.app_limited = 0;
         }
-        let now = clock(cx.now);
+        let now = clock(now);
         if delivered > 0 {
             rate.at = now;
         }
-        let sent = ack.newest.filter(|sent| sent.stamp.delivered_at != 0)?;
+        let sent = newest.filter(|sent| sent.stamp.delivered_at != 0)?;
         rate.first_sent = clock(sent.at);
         if reneged {
             return None;
@@ -147,15 +177,8 @@ impl Tcb {
         if !is_app_limited || faster {
             (rate.rate_segs, rate.rate_micros, rate.rate_app_limited) = (segs, interval, is_app_limited);
         }
-        let micros = |micros: u32| Duration::from_micros(micros.into());
-        Some(RateSample {
-            delivered: segs,
-            interval: micros(interval),
-            send_interval: micros(sending),
-            ack_interval: micros(acking),
-            is_app_limited,
-            is_retransmission: sent.is(SentFlags::RETRANSMITTED),
-        })
+        let is_retransmission = sent.is(SentFlags::RETRANSMITTED);
+        Some(Measured { segs, sending, acking, is_app_limited, is_retransmission })
     }
 
     /// Bytes per second of the last sample worth telling, and whether the application was the limit (Linux

@@ -25,11 +25,12 @@ pub(crate) struct History {
 impl History {
     #[inline]
     pub(crate) fn push(&mut self, transition: Transition) {
-        let at = usize::from(self.next) % CAPACITY;
+        let at = usize::from(self.next);
         let Transition { at: time, from, to, cause, initiator } = transition;
-        self.times[at] = time;
-        self.steps[at] = Some((from, to, cause, initiator));
-        self.next = ((at + 1) % CAPACITY) as u8;
+        if let (Some(when), Some(step)) = (self.times.get_mut(at), self.steps.get_mut(at)) {
+            (*when, *step) = (time, Some((from, to, cause, initiator)));
+        }
+        self.next = if at + 1 < CAPACITY { self.next + 1 } else { 0 };
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Transition> + '_ {

@@ -3,9 +3,11 @@
 //! - `open`, `syn_sent`, `listen`: a connection begins, from this side or from the peer's.
 //! - `fast_open`: a listener's children that take text with the SYN (RFC 7413).
 //! - `rcv_established` (fast path) and `rcv_state_process` (the dispatcher, RFC 9293 3.10.7.4 step by step) take
-//!   segments in; `validate` says which may count, `ack`, `data_queue`, `urgent` and `fin` are the steps.
-//! - `output` sends, `window` says how much may come, `retransmit` and `timers` send again or give up, `rtt` and
-//!   `congestion` decide when and how much, `delivery` measures for them what the path takes, `pacing` spreads it over time.
+//!   segments in; `validate` says which may count, `ack` (and
+//!   `lone_ack`, its fast path), `data_queue`, `urgent` and `fin` are the steps.
+//! - `output` (and `lone_output`, its fast path) sends, `window` says how much may come, `retransmit` and `timers` send again
+//!   or give up, `rtt` and `congestion` decide when and how much, `delivery` measures for them what the path takes,
+//!   `pacing` spreads it over time.
 //! - `ecn` (and `accurate_ecn`) marks what is sent and echoes the marks of what is received.
 //! - `scoreboard` is what is in flight; `sack` and `rack` find out what of it arrived and what is lost, `recovery` is what
 //!   follows from that, `resend` sends it again, `tlp` probes the tail.
@@ -29,6 +31,8 @@ pub(crate) mod history;
 pub(crate) mod icmp;
 pub mod info;
 pub(crate) mod listen;
+pub(crate) mod lone_ack;
+pub(crate) mod lone_output;
 pub mod marks;
 pub(crate) mod mtu_probe;
 pub(crate) mod open;

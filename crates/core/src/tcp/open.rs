@@ -47,14 +47,21 @@ pub(crate) fn peer_mss(cx: &Ctx, tuple: &Tuple, option: Option<u16>) -> u16 {
 
 impl Tcb {
     /// A socket in CLOSED. The caller puts its key in.
+    #[inline]
     pub(crate) fn new(cx: &mut Ctx, key: Key, knobs: Knobs) -> Self {
         let congestion = Congestion::by_name(&cx.cfg.tcp, &cx.cfg.tcp.congestion).unwrap_or_default();
         let id = cx.next_id();
-        Self::with_congestion(cx, key, id, knobs, congestion)
+        Self::with_congestion(cx, (key, id, Is::OWNED), knobs, congestion)
     }
 
-    #[inline]
-    fn with_congestion(cx: &Ctx, key: Key, id: ConnectionId, knobs: Knobs, congestion: Congestion) -> Self {
+    // Inlined, so that it is made where it is to be.
+    #[inline(always)]
+    fn with_congestion(
+        cx: &Ctx,
+        (key, id, is): (Key, ConnectionId, Is),
+        knobs: Knobs,
+        congestion: Congestion,
+    ) -> Self {
         let rtt = RttConfig {
             initial_rto: cx.cfg.tcp.rto_initial,
             min_rto: cx.cfg.tcp.rto_min,
@@ -67,7 +74,7 @@ impl Tcb {
             id,
             tuple: Tuple::UNBOUND,
             current: Current::closed(),
-            is: Held::new(Is::OWNED),
+            is: Held::new(is),
             ca_state: CaState::Open,
             ecn: Ecn::empty(),
             iss: zero,
@@ -280,40 +287,42 @@ impl Tcb {
         self.snd_wl1 = irs;
     }
 
-    /// A child of a listener, in SYN_RECEIVED, about to look at the segment that completes the handshake; of a request that
-    /// was never in a table, about to take the text of its SYN.
-    pub(crate) fn from_request(
-        cx: &mut Ctx,
+    /// The record of a child of a listener, before [`Tcb::take_request_over`].
+    #[inline(always)]
+    pub(crate) fn child(
+        cx: &Ctx,
         key: Key,
-        request: &Request,
-        knobs: Knobs,
+        id: ConnectionId,
+        mut knobs: Knobs,
         congestion: Congestion,
     ) -> Self {
+        knobs.on.remove(Knob::ANY_PORT | Knob::DEFER);
+        Self::with_congestion(cx, (key, id, Is::UNACCEPTED), knobs, congestion)
+    }
+
+    /// A child of a listener enters SYN_RECEIVED, about to look at the segment that completes the handshake; of a request
+    /// that was never in a table, about to take the text of its SYN.
+    pub(crate) fn take_request_over(&mut self, cx: &mut Ctx, request: &Request) {
         let cause = if request.current.get() == State::Closed { Cause::Syn } else { Cause::Handshake };
-        let mut child = Self::with_congestion(cx, key, request.id, knobs, congestion);
-        child.is = Held::new(Is::UNACCEPTED);
-        child.knobs.on.remove(Knob::ANY_PORT | Knob::DEFER);
-        child.tuple = request.tuple;
-        child.parent = Some(request.listener);
-        child.init_sizes(cx, request.path_mtu, request.ts_offset);
-        child.set_iss(request.iss);
-        child.set_irs(request.irs);
-        child.rcv_wscale = request.rcv_wscale;
-        child.open_window(request.first_window(cx, &child.knobs));
-        child.ecn = request.ecn;
-        child.inherit_accurate(request.syn_ecn);
-        child.learn_options(cx, &request.options);
-        child.ts_recent = request.ts_recent;
-        child.current = request.current;
-        child.snd_nxt = request.iss + 1;
+        self.tuple = request.tuple;
+        self.parent = Some(request.listener);
+        self.init_sizes(cx, request.path_mtu, request.ts_offset);
+        self.set_iss(request.iss);
+        self.set_irs(request.irs);
+        self.rcv_wscale = request.rcv_wscale;
+        self.open_window(request.first_window(cx, &self.knobs));
+        self.ecn = request.ecn;
+        self.inherit_accurate(request.syn_ecn);
+        self.learn_options(cx, &request.options);
+        self.ts_recent = request.ts_recent;
+        self.current = request.current;
+        self.snd_nxt = request.iss + 1;
         let ambiguous = request.retransmits > 0 || request.from_cookie;
         let flags = if ambiguous { SentFlags::RETRANSMITTED } else { SentFlags::empty() };
-        child.push_handshake(request.iss, request.sent_at, flags);
-        child.is.set(Is::SYN_RETRANSMITTED, request.retransmits > 0);
-        child.stats.retransmissions = request.retransmits.into();
-        child.retransmits = 0;
-        set_state(&mut child, cx, State::SynReceived, cause, Initiator::Peer);
-        child
+        self.push_handshake(request.iss, request.sent_at, flags);
+        self.is.set(Is::SYN_RETRANSMITTED, request.retransmits > 0);
+        self.stats.retransmissions = request.retransmits.into();
+        set_state(self, cx, State::SynReceived, cause, Initiator::Peer);
     }
 
     /// The initial window, now that the segment size is known (RFC 5681 3.1, RFC 6928): one segment if SYN or SYN-ACK had

@@ -12,17 +12,15 @@ use super::timers::{Pending, Timer};
 use crate::addr::Addr;
 use crate::ctx::Ctx;
 use crate::demux::{Found, Tables};
-use crate::ip::output::{emit_header, header_len};
+use crate::ip::output::emit_header;
 use core::hash::{Hash, Hasher};
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use lastack_wire::checksum::Sum;
-use lastack_wire::tcp::{Flags, HEADER_LEN, Options, Repr, SackBlocks};
+use lastack_wire::tcp::{Flags, HEADER_LEN, Header, Options, Repr, SackBlocks, TIMESTAMPS_LEN};
 use lastack_wire::{ChecksumState, Gso, GsoKind, PacketMeta, SeqNumber, ip, tcp};
 
 /// Largest IP packet, in bytes.
 const MAX_PACKET: usize = 65_535;
-/// Bytes of the timestamp option with its padding.
-const TIMESTAMP_SPACE: usize = 12;
 /// SACK blocks that fit beside timestamps (RFC 2018 3).
 const SACKS_WITH_TIMESTAMPS: usize = 3;
 
@@ -39,13 +37,12 @@ pub(crate) struct OutSegment {
 impl OutSegment {
     /// Writes the packet. `None` if the frame is too small for it.
     pub(crate) fn emit(&self, offload: bool, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
-        let (src, dst) = (self.src.ip(), self.dst.ip());
-        let ip_len = header_len(src);
-        let (tcp_len, sum) = self.repr.emit_header_summed(frame.get_mut(ip_len..)?).ok()?;
-        emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, self.ttl, self.tos)?;
-        let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
-        let checksum = finish(src, dst, ip_len, segment, sum, offload)?;
-        Some((ip_len + tcp_len, PacketMeta { checksum, gso: None }))
+        let envelope = Envelope { local: self.src, remote: self.dst, ttl: self.ttl, tos: self.tos };
+        let len = self.repr.header_len();
+        let write = |segment: &mut [u8]| self.repr.emit_header_of(len, segment).ok();
+        envelope
+            .emit(frame, len, offload, write)
+            .map(|(len, checksum)| (len, PacketMeta { checksum, gso: None }))
     }
 }
 
@@ -73,22 +70,90 @@ impl OutSegment {
     }
 }
 
-/// Fills the checksum in, from the sum over the segment, or leaves it to the device.
-#[inline]
-fn finish(
-    src: IpAddr,
-    dst: IpAddr,
-    ip_len: usize,
-    segment: &mut [u8],
-    sum: Sum,
-    offload: bool,
-) -> Option<ChecksumState> {
-    if offload {
-        tcp::set_partial_checksum(src, dst, segment).ok()?;
-        return Some(ChecksumState::Partial { start: ip_len as u16, offset: tcp::CHECKSUM_OFFSET as u16 });
+/// What the IP header of a segment says.
+#[derive(Clone, Copy)]
+pub(super) struct Envelope {
+    local: Addr,
+    remote: Addr,
+    ttl: u8,
+    tos: u8,
+}
+
+impl Envelope {
+    /// Writes a packet: the IP header, and with `write`, which gives the sum over it, the segment of `len` bytes. Fills the
+    /// checksum in, or leaves it to the device. Gives the length of the packet. `None` if the frame is too small for it.
+    #[inline]
+    pub(super) fn emit(
+        self,
+        frame: &mut [u8],
+        len: usize,
+        offload: bool,
+        write: impl FnOnce(&mut [u8]) -> Option<Sum>,
+    ) -> Option<(usize, ChecksumState)> {
+        let (local, remote) = (self.local.as_v4(), self.remote.as_v4());
+        // Both families go the same way; apart, the compiler knows all sizes.
+        if let (Some(local), Some(remote)) = (local, remote) {
+            let (local, remote) = (Ipv4Addr::from_bits(local), Ipv4Addr::from_bits(remote));
+            self.emit_between(local.into(), remote.into(), frame, len, offload, write)
+        } else {
+            self.emit_v6(frame, len, offload, write)
+        }
     }
-    tcp::finish_checksum(src, dst, segment, sum).ok()?;
-    Some(ChecksumState::Complete)
+
+    #[inline(never)]
+    fn emit_v6(
+        self,
+        frame: &mut [u8],
+        len: usize,
+        offload: bool,
+        write: impl FnOnce(&mut [u8]) -> Option<Sum>,
+    ) -> Option<(usize, ChecksumState)> {
+        self.emit_between(self.local.ip(), self.remote.ip(), frame, len, offload, write)
+    }
+
+    #[inline(always)]
+    fn emit_between(
+        self,
+        local: IpAddr,
+        remote: IpAddr,
+        frame: &mut [u8],
+        len: usize,
+        offload: bool,
+        write: impl FnOnce(&mut [u8]) -> Option<Sum>,
+    ) -> Option<(usize, ChecksumState)> {
+        let ip_len = emit_header(frame, local, remote, ip::protocol::TCP, len, self.ttl, self.tos)?;
+        let segment = frame.get_mut(ip_len..ip_len + len)?;
+        let sum = write(&mut *segment)?;
+        let checksum = if offload {
+            tcp::set_partial_checksum(local, remote, segment).ok()?;
+            ChecksumState::Partial { start: ip_len as u16, offset: tcp::CHECKSUM_OFFSET as u16 }
+        } else {
+            tcp::finish_checksum(local, remote, segment, sum).ok()?;
+            ChecksumState::Complete
+        };
+        Some((ip_len + len, checksum))
+    }
+}
+
+/// What a segment carries behind the fixed part of its header.
+#[derive(Clone, Copy)]
+pub(super) enum Extra<'a> {
+    /// Nothing but timestamps, if they are in use: the usual case.
+    Stamps(Option<(u32, u32)>),
+    /// Any options.
+    Options(&'a Options),
+}
+
+impl Extra<'_> {
+    /// Writes the header; gives the sum over it.
+    #[inline]
+    fn emit(&self, fields: &Header, segment: &mut [u8]) -> Option<Sum> {
+        let written = match self {
+            Self::Stamps(stamps) => fields.emit_summed(*stamps, segment),
+            Self::Options(options) => fields.with(**options).emit_header_summed(segment),
+        };
+        written.ok().map(|(_, sum)| sum)
+    }
 }
 
 /// A segment that is ready to be built: numbers, flags, length.
@@ -128,21 +193,44 @@ impl Tcb {
             return segment.emit(cx.caps.tx_checksum, frame);
         }
         if self.can_send_data() && (self.has_unsent() || self.wants_resend()) && !self.pacing_holds(cx) {
-            let options = self.segment_options(cx);
-            let header = HEADER_LEN + options.emitted_len();
+            if let Some(sent) = self.output_lone(cx, frame) {
+                return sent;
+            }
+            let options;
+            let (extra, header) = if self.received.is_some() || self.ecn.contains(Ecn::ACCURATE) {
+                options = self.segment_options(cx);
+                (Extra::Options(&options), HEADER_LEN + options.emitted_len())
+            } else {
+                (Extra::Stamps(self.stamps(cx)), self.plain_header_len())
+            };
             let mss = self.payload_mss(header);
             if let Some(piece) = self.next_piece(cx, mss, header, frame.len()) {
-                return self.emit_piece(cx, frame, piece, (options, header), mss);
+                return self.emit_piece(cx, frame, piece, (header, mss), &extra);
             }
         }
         if self.is(Is::ACK_NOW) && self.state() != State::Closed {
-            let repr = self.ack_repr(cx);
-            let segment = self.address(repr);
-            self.ack_sent();
-            self.count_out(cx);
-            return segment.emit(cx.caps.tx_checksum, frame);
+            return self.emit_ack(cx, frame);
         }
         if self.state() == State::SynSent { self.emit_fast_syn(cx, frame) } else { None }
+    }
+
+    /// Writes a bare ACK.
+    fn emit_ack(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+        let repr = self.ack_repr(cx);
+        let segment = self.address(repr);
+        self.ack_sent();
+        self.count_out(cx);
+        segment.emit(cx.caps.tx_checksum, frame)
+    }
+
+    /// The timestamps of a segment that leaves now.
+    pub(super) fn stamps(&self, cx: &Ctx) -> Option<(u32, u32)> {
+        self.is(Is::TIMESTAMPS).then(|| (self.ts_now(cx.now), self.ts_recent))
+    }
+
+    /// Bytes of a header with no options but timestamps, where they are in use.
+    pub(super) fn plain_header_len(&self) -> usize {
+        HEADER_LEN + if self.is(Is::TIMESTAMPS) { TIMESTAMPS_LEN } else { 0 }
     }
 
     /// Nothing more can leave now: out of the output queue.
@@ -227,6 +315,11 @@ impl Tcb {
             return None;
         }
         let tail = more || probe || self.may_send_small();
+        if data <= mss && data <= window && !more && self.is_unshaped(cx) {
+            // All of it, in one segment or none.
+            let fin = self.is(Is::FIN_QUEUED) && window > data;
+            return (tail || data == mss).then_some(Piece::new(seq, data, fin));
+        }
         let burst = match cx.cfg.tcp.segmentation_model {
             Some(_) if window >= mss && !probe => self.modelled_burst(cx, mss, data, (window, room), tail)?,
             Some(_) => u32::MAX,
@@ -246,6 +339,11 @@ impl Tcb {
         }
         let fin = len == data && !more && self.is(Is::FIN_QUEUED) && window > len;
         Some(Piece::new(seq, len, fin))
+    }
+
+    /// Nothing has a say in the size of what leaves but windows, Nagle and cork.
+    fn is_unshaped(&self, cx: &Ctx) -> bool {
+        cx.cfg.tcp.segmentation_model.is_none() && self.rare.pacer.is_none() && !self.is(Is::PROBING)
     }
 
     /// Nagle's rule with Minshall's change, cork, and what overrides them (Linux `tcp_nagle_test`).
@@ -268,13 +366,14 @@ impl Tcb {
         if room >= mss && !self.ace_forbids_splitting() { room - room % mss } else { mss }
     }
 
+    #[inline]
     fn emit_piece(
         &mut self,
         cx: &mut Ctx,
         frame: &mut [u8],
         piece: Piece,
-        (options, header): (Options, usize),
-        mss: u32,
+        (header, mss): (usize, u32),
+        extra: &Extra<'_>,
     ) -> Option<(usize, PacketMeta)> {
         let Piece { seq, len, fin, retransmission, probe, mtu_probe } = piece;
         let mss = if mtu_probe { len } else { mss };
@@ -287,7 +386,7 @@ impl Tcb {
         flags.set(Flags::URG, urgent.is_some());
         let ecn = self.ecn_of_segment(len > 0 && !retransmission, &mut flags);
         let window = self.select_window(cx);
-        let repr = Repr {
+        let fields = Header {
             src_port: self.tuple.local_port,
             dst_port: self.tuple.remote_port,
             seq,
@@ -295,10 +394,9 @@ impl Tcb {
             flags,
             window,
             urgent: urgent.unwrap_or(0),
-            options,
         };
         let gso = (len > mss).then_some(mss as u16);
-        let emitted = self.emit_segment(cx, frame, (&repr, header, ecn), (seq, len), gso)?;
+        let emitted = self.emit_segment(cx, frame, (&fields, extra), (header, ecn), (seq, len), gso)?;
         if len > 0 {
             self.stats.bytes_sent += u64::from(len);
             self.stats.data_segs_out = self.stats.data_segs_out.wrapping_add(len.div_ceil(mss));
@@ -324,39 +422,45 @@ impl Tcb {
         Some(emitted)
     }
 
-    /// Writes the packet: headers (`header` bytes of TCP's, and the ECN bits of IP's), and `len` bytes of text from `seq` on;
-    /// the device splits it into segments of `gso` bytes.
+    /// Writes the packet: headers (`header` bytes of TCP's, and the ECN bits of IP's), and `len` bytes of text
+    /// from `seq` on; the device splits it into segments of `gso` bytes.
     #[inline]
     pub(super) fn emit_segment(
         &self,
         cx: &Ctx,
         frame: &mut [u8],
-        (repr, header, ecn): (&Repr, usize, u8),
+        (fields, extra): (&Header, &Extra<'_>),
+        (header, ecn): (usize, u8),
         (seq, len): (SeqNumber, u32),
         gso: Option<u16>,
     ) -> Option<(usize, PacketMeta)> {
-        let (src, dst) = (self.tuple.local.ip(), self.tuple.remote.ip());
-        let tcp_len = header + len as usize;
-        let (ttl, tos) = (self.knobs.ttl, self.knobs.tos | ecn);
-        let ip_len = emit_header(frame, src, dst, ip::protocol::TCP, tcp_len, ttl, tos)?;
-        let segment = frame.get_mut(ip_len..ip_len + tcp_len)?;
-        let (_, mut sum) = repr.emit_header_summed(segment).ok()?;
+        let offload = cx.caps.tx_checksum || gso.is_some();
+        let (packet, checksum) =
+            self.envelope(ecn).emit(frame, header + len as usize, offload, |segment| {
+                let mut sum = extra.emit(fields, segment)?;
+                if len > 0 {
+                    let (offset, data) = (self.snd_offset(seq), segment.get_mut(header..)?);
+                    if offload {
+                        self.snd_buf.copy_out(offset, data);
+                    } else {
+                        self.snd_buf.copy_out_summed(offset, data, &mut sum);
+                    }
+                }
+                Some(sum)
+            })?;
         let gso = gso.map(|size| Gso {
             kind: if self.tuple.is_ipv6() { GsoKind::TcpV6 } else { GsoKind::TcpV4 },
             size,
-            hdr_len: (ip_len + header) as u16,
+            hdr_len: (packet - len as usize) as u16,
         });
-        let offload = cx.caps.tx_checksum || gso.is_some();
-        if len > 0 {
-            let (offset, data) = (self.snd_offset(seq), segment.get_mut(header..)?);
-            if offload {
-                self.snd_buf.copy_out(offset, data);
-            } else {
-                self.snd_buf.copy_out_summed(offset, data, &mut sum);
-            }
-        }
-        let checksum = finish(src, dst, ip_len, segment, sum, offload)?;
-        Some((ip_len + tcp_len, PacketMeta { checksum, gso }))
+        Some((packet, PacketMeta { checksum, gso }))
+    }
+
+    /// Of a segment with these ECN bits.
+    #[inline]
+    pub(super) fn envelope(&self, ecn: u8) -> Envelope {
+        let Tuple { local, remote, .. } = self.tuple;
+        Envelope { local, remote, ttl: self.knobs.ttl, tos: self.knobs.tos | ecn }
     }
 
     /// PSH: on the segment that ends a write, as often as it is sent, and on a probe that carries data. And whether it ends
@@ -390,8 +494,7 @@ impl Tcb {
 
     /// Payload of a full segment with the options that each one carries.
     pub(crate) fn effective_mss(&self) -> u32 {
-        let stamps = if self.is(Is::TIMESTAMPS) { TIMESTAMP_SPACE } else { 0 };
-        self.payload_mss(HEADER_LEN + stamps)
+        self.payload_mss(self.plain_header_len())
     }
 
     /// New numbers went out (Linux `tcp_event_new_data_sent`).
@@ -404,7 +507,7 @@ impl Tcb {
         }
         if self.in_flight() == 0 {
             let flow = (!self.congestion.is_plain()).then(|| self.flow(cx));
-            self.congestion.on_tx_start(cx.now, cx.now - self.last_sent, flow.as_ref());
+            self.congestion.on_tx_start(cx.now, self.last_sent, flow.as_ref());
         }
         let stamp = self.stamp(cx.now);
         flags |= self.stamp_flag();
@@ -422,12 +525,17 @@ impl Tcb {
         if !self.has_unsent() {
             self.is.remove(Is::PUSH_PENDING);
         }
-        // Interactive traffic: an answer to data that came lately (Linux `tcp_event_data_sent`).
-        if cx.now - self.delack.last_data < core::time::Duration::from_millis(self.delack.ato_ms.into()) {
-            self.is.insert(Is::PINGPONG);
-        }
+        self.note_answer(cx);
         if (first || self.pending == Pending::LossProbe) && !self.probe_timer_follows(cx) {
             self.rearm_rto(cx);
+        }
+    }
+
+    /// Interactive traffic: an answer to data that came lately (Linux `tcp_event_data_sent`).
+    #[inline]
+    pub(super) fn note_answer(&mut self, cx: &Ctx) {
+        if cx.now.millis_since(self.delack.last_data) < u64::from(self.delack.ato_ms) {
+            self.is.insert(Is::PINGPONG);
         }
     }
 
@@ -444,9 +552,8 @@ impl Tcb {
         {
             return;
         }
-        let idle = cx.now - self.last_sent;
-        let rto = self.rtt.rto();
-        if idle > rto {
+        if cx.now.nanos_since(self.last_sent) > self.rtt.rto_nanos() {
+            let (idle, rto) = (cx.now - self.last_sent, self.rtt.rto());
             let flow = self.flow(cx);
             self.congestion.on_event(CwndEvent::CwndRestart, &flow);
             self.congestion.window.restart(idle, rto, cx.cfg.tcp.initial_window.max(1));
@@ -458,10 +565,7 @@ impl Tcb {
 
     /// Options of a segment of the established connection.
     pub(crate) fn segment_options(&mut self, cx: &Ctx) -> Options {
-        let mut options = Options::default();
-        if self.is(Is::TIMESTAMPS) {
-            options.timestamps = Some((self.ts_now(cx.now), self.ts_recent));
-        }
+        let mut options = Options { timestamps: self.stamps(cx), ..Options::default() };
         if self.received.is_some() {
             options.sack = self.sack_blocks();
         }
@@ -557,7 +661,7 @@ impl Tcb {
     }
 
     /// An acknowledgement left, alone or on data: nothing is owed any more.
-    fn ack_sent(&mut self) {
+    pub(super) fn ack_sent(&mut self) {
         self.delack.quick = self.delack.quick.saturating_sub(u8::from(self.is(Is::ACK_SCHEDULED)));
         self.is.remove(Is::ACK_NOW | Is::ACK_SCHEDULED | Is::ACK_PUSHED | Is::ACK_PUSHED_TWICE);
         self.timers.clear(Timer::DelayedAck);

@@ -38,6 +38,12 @@ impl Rare {
         which(self.0.as_deref_mut()?).as_mut()
     }
 
+    /// No part was ever made.
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Those there are, if any was ever made.
     #[inline]
     pub(crate) fn existing(&mut self) -> Option<&mut Parts> {

@@ -12,7 +12,7 @@ use crate::ctx::Ctx;
 use crate::deliberate::DeliberateBug;
 use crate::error::{Error, Timeout};
 use crate::event::Ready;
-use crate::time::Instant;
+use crate::time::{Instant, nanos};
 use core::time::Duration;
 
 /// The RTO from which patience is reckoned and zero windows are probed, whatever `rto_min` is (Linux `TCP_RTO_MIN`).
@@ -80,8 +80,14 @@ impl Tcb {
 
     /// RTO with back-off and ceiling.
     pub(crate) fn backed_off_rto(&self, cx: &Ctx) -> Duration {
-        let max = cx.cfg.tcp.rto_max;
-        double(self.rtt.rto(), self.backoff).min(max)
+        Duration::from_nanos(self.backed_off_rto_nanos(cx))
+    }
+
+    /// The same in nanoseconds.
+    #[inline]
+    pub(crate) fn backed_off_rto_nanos(&self, cx: &Ctx) -> u64 {
+        let max = nanos(cx.cfg.tcp.rto_max);
+        (self.rtt.rto_nanos() << self.backoff.min(20)).min(max)
     }
 
     /// Starts or restarts the retransmission timer for what is in flight (RFC 6298 5.1, 5.3).
@@ -90,15 +96,15 @@ impl Tcb {
             // The timer is the SYN-ACK's.
             return;
         }
-        let mut rto = self.backed_off_rto(cx);
+        let mut at = cx.now.plus_nanos(self.backed_off_rto_nanos(cx));
         // The last wait before the user timeout ends with it (Linux `tcp_clamp_rto_to_user_timeout`), but for the first.
         let start = self.retrans_stamp.filter(|_| self.retransmits > 0);
         if let (Some(start), user @ 1..) = (start, self.knobs.user_timeout_ms) {
             let end = start + Duration::from_millis(user.into());
-            rto = rto.min((end - cx.now).max(Duration::from_millis(1)));
+            at = at.min(end.max(cx.now + Duration::from_millis(1)));
         }
         self.pending = Pending::Retransmission;
-        self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, cx.now + rto);
+        self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, at);
     }
 
     fn on_retransmit_timer(&mut self, cx: &mut Ctx) {

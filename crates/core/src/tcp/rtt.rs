@@ -110,9 +110,20 @@ impl RttEstimator {
         now: Instant,
         (una, nxt): (u64, u64),
     ) {
-        let rtt = micros(rtt).clamp(1, MAX_SAMPLE);
+        self.sample_micros(micros(rtt), least.map(micros), now, (una, nxt));
+    }
+
+    /// As [`RttEstimator::sample`], in microseconds.
+    pub(crate) fn sample_micros(
+        &mut self,
+        rtt: u32,
+        least: Option<u32>,
+        now: Instant,
+        (una, nxt): (u64, u64),
+    ) {
+        let rtt = rtt.clamp(1, MAX_SAMPLE);
         if let Some(least) = least {
-            self.note_minimum(micros(least).clamp(1, MAX_SAMPLE), now);
+            self.note_minimum(least.clamp(1, MAX_SAMPLE), now);
         }
         if self.srtt8 == 0 {
             self.srtt8 = rtt * 8;
@@ -158,12 +169,22 @@ impl RttEstimator {
 
     /// The retransmission timeout without back-off.
     pub(crate) fn rto(&self) -> Duration {
+        Duration::from_millis(self.rto_millis())
+    }
+
+    #[inline]
+    fn rto_millis(&self) -> u64 {
         let rto = match self.srtt8 {
             0 => self.initial_rto,
             srtt8 => (srtt8 / 8).saturating_add(self.variance),
         };
-        let jiffies = rto.min(self.max_rto).div_ceil(JIFFY);
-        Duration::from_millis(u64::from(jiffies))
+        u64::from(rto.min(self.max_rto).div_ceil(JIFFY))
+    }
+
+    /// [`RttEstimator::rto`] in nanoseconds.
+    #[inline]
+    pub(crate) fn rto_nanos(&self) -> u64 {
+        self.rto_millis() * 1_000_000
     }
 
     /// The smoothed round-trip time, once there was a sample.

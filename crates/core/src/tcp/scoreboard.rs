@@ -471,7 +471,7 @@ impl Tcb {
     /// A segment left the network (RFC 8985 5.2 step 2; Linux `tcp_rack_advance`).
     #[inline]
     pub(crate) fn rack_advance(&mut self, cx: &Ctx, sent: &Sent) {
-        let rtt = u32::try_from((cx.now - sent.at).as_micros()).unwrap_or(u32::MAX);
+        let rtt = cx.now.micros_since(sent.at);
         if sent.is(SentFlags::RETRANSMITTED) && rtt < self.rtt.min_micros() {
             // Which transmission arrived is not known: the original rather than one so young.
             return;

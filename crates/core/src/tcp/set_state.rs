@@ -42,6 +42,15 @@ fn trace(cx: &mut Ctx, id: ConnectionId, tuple: &Tuple, transition: Transition, 
     cx.trace(TransitionEvent { id, local, remote, transition, ending });
 }
 
+/// Traces the transition that a full record has just made.
+#[cold]
+#[inline(never)]
+fn trace_full(tcb: &Tcb, cx: &mut Ctx) {
+    let Some(transition) = tcb.history.last() else { return };
+    let ending = if is_end(&transition) { tcb.ending() } else { None };
+    trace(cx, tcb.id, &tcb.tuple, transition, ending);
+}
+
 /// Moves the state of a small record; `ending` is told of if the arrow ends the connection.
 pub(crate) fn transition(
     current: &mut Current,
@@ -64,10 +73,7 @@ pub(crate) fn set_state(tcb: &mut Tcb, cx: &mut Ctx, to: State, cause: Cause, in
     tcb.mark_first_fin(from, to);
     tcb.history.push(Transition { at: cx.now, from, to, cause, initiator });
     if cx.cfg.trace_transitions {
-        // Made anew: one whose address is taken would be copied into the history out of memory.
-        let transition = Transition { at: cx.now, from, to, cause, initiator };
-        let ending = if is_end(&transition) { tcb.ending() } else { None };
-        trace(cx, tcb.id, &tcb.tuple, transition, ending);
+        trace_full(tcb, cx);
     }
     if to == State::Closed {
         tcb.leave(cx);
@@ -77,7 +83,16 @@ pub(crate) fn set_state(tcb: &mut Tcb, cx: &mut Ctx, to: State, cause: Cause, in
     }
 }
 
+#[inline]
 fn count(cx: &mut Ctx, from: State, to: State, cause: Cause) {
+    // No other arrow counts.
+    if matches!(to, State::SynSent | State::SynReceived | State::Closed) {
+        count_begin_or_end(cx, from, to, cause);
+    }
+}
+
+#[inline(never)]
+fn count_begin_or_end(cx: &mut Ctx, from: State, to: State, cause: Cause) {
     let c = &mut cx.counters;
     match (from, to) {
         (_, State::SynSent) => c.active_opens += 1,

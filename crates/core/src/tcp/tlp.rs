@@ -8,6 +8,7 @@ use super::segment::Seg;
 use super::tcb::{Is, Tcb};
 use super::timers::{Pending, Timer};
 use crate::ctx::Ctx;
+use crate::time::nanos;
 use core::time::Duration;
 
 /// The probe's timeout as long as there is no round-trip sample (Linux `TCP_TIMEOUT_INIT`).
@@ -37,7 +38,7 @@ impl Tcb {
             return self.arm_rto(cx);
         }
         self.pending = Pending::Retransmission;
-        let at = (oldest + self.backed_off_rto(cx)).max(cx.now + Duration::from_micros(1));
+        let at = oldest.plus_nanos(self.backed_off_rto_nanos(cx)).max(cx.now + Duration::from_micros(1));
         self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, at);
     }
 
@@ -66,10 +67,10 @@ impl Tcb {
             0 => cx.now + PROBE_TIMEOUT_UNMEASURED,
             srtt => {
                 let more = if self.packets_out == 1 { cx.cfg.tcp.rto_min } else { TIMER_SLACK };
-                cx.now + Duration::from_micros(2 * u64::from(srtt)) + more
+                cx.now.plus_nanos(2000 * u64::from(srtt) + nanos(more))
             }
         };
-        let rto_at = if from_now { cx.now } else { oldest } + self.backed_off_rto(cx);
+        let rto_at = if from_now { cx.now } else { oldest }.plus_nanos(self.backed_off_rto_nanos(cx));
         let at = if rto_at > cx.now { probe_at.min(rto_at) } else { probe_at };
         self.pending = Pending::LossProbe;
         self.timers.set(&mut cx.wheel, self.key, Timer::Retransmit, at);

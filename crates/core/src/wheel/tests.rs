@@ -13,6 +13,7 @@ fn drive(wheel: &mut Wheel) -> Vec<(u64, u64)> {
     let mut now = Instant::ZERO;
     while let Some(next) = wheel.next_deadline() {
         assert!(next >= now, "time goes forward");
+        assert!(wheel.may_be_due(next), "what is due is not passed over");
         now = next;
         while let Some(key) = wheel.pop_expired(now) {
             fired.push((key, now.as_millis()));
@@ -206,6 +207,7 @@ proptest! {
             }
             let earliest = model.timers.first_key_value().map(|(place, _)| place.0);
             prop_assert_eq!(wheel.next_deadline().is_some(), earliest.is_some());
+            prop_assert!(wheel.next_deadline().is_none_or(|at| wheel.may_be_due(at)));
             if let (Some(next), Some(earliest)) = (wheel.next_deadline(), earliest) {
                 prop_assert!(next.as_millis() <= earliest);
             }

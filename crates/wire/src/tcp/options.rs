@@ -108,6 +108,20 @@ pub struct UserTimeout {
     pub value: u16,
 }
 
+/// Writes the timestamps as they stand alone, or with SACK-permitted in the place of the padding; gives the sum of the words
+/// in native order.
+#[inline]
+pub(super) fn emit_timestamps(area: &mut [u8; 12], sack_permitted: bool, value: u32, echo: u32) -> u64 {
+    let [a, b] = if sack_permitted { [SACK_PERMITTED, 2] } else { [NOP, NOP] };
+    let words = [u32::from_be_bytes([a, b, TIMESTAMPS, 10]), value, echo];
+    let mut sum = 0;
+    for (place, word) in area.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+        sum += u64::from(word.to_be());
+    }
+    sum
+}
+
 /// The options of one segment. Of an option that is repeated the last counts; unknown ones are skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -296,14 +310,7 @@ impl Options {
         }
         // What almost every segment of an established connection carries.
         if let (Ok(area), Some((val, ecr))) = (<&mut [u8; 12]>::try_from(&mut *area), self.timestamps) {
-            let [a, b] = if self.sack_permitted { [SACK_PERMITTED, 2] } else { [NOP, NOP] };
-            let words = [u32::from_be_bytes([a, b, TIMESTAMPS, 10]), val, ecr];
-            let mut sum = 0;
-            for (place, word) in area.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-                *place = word.to_be_bytes();
-                sum += u64::from(word.to_be());
-            }
-            return sum;
+            return emit_timestamps(area, self.sack_permitted, val, ecr);
         }
         self.emit_all(area)
     }

@@ -83,3 +83,17 @@ proptest! {
         prop_assert_eq!(&rest[..], &model[released..]);
     }
 }
+
+#[test]
+fn the_last_bytes_are_given_only_in_one_piece() {
+    let mut pool = ChunkPool::new(LIMIT);
+    let mut buffer = SendBuffer::new(7);
+    assert_eq!(buffer.last(0), []);
+    assert_eq!(buffer.last(1), []);
+    let text: Vec<u8> = (0..CHUNK_SIZE + 3).map(|n| n as u8).collect();
+    buffer.push(&mut pool, &text[..CHUNK_SIZE - 7]);
+    assert_eq!(buffer.last(5), &text[CHUNK_SIZE - 12..CHUNK_SIZE - 7], "up to the end of a chunk");
+    buffer.push(&mut pool, &text[CHUNK_SIZE - 7..]);
+    assert_eq!(buffer.last(10), &text[CHUNK_SIZE - 7..]);
+    assert_eq!(buffer.last(11), [], "across two chunks");
+}

@@ -183,12 +183,12 @@ impl Cubic {
         }
     }
 
-    /// Leaves idle time out of the age of the epoch (section 4.2: `t` holds no unused time).
+    /// Leaves the idle time since `before` out of the age of the epoch (section 4.2: `t` holds no unused time).
     #[inline]
-    pub(super) fn leave_out(&mut self, now: Instant, idle: Duration) {
+    pub(super) fn leave_out(&mut self, now: Instant, before: Instant) {
         if self.epoch != 0 {
             let age = millis(now).wrapping_sub(self.epoch);
-            let idle = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX).min(age);
+            let idle = u32::try_from(now.millis_since(before)).unwrap_or(u32::MAX).min(age);
             self.epoch = self.epoch.wrapping_add(idle).max(1);
         }
     }
@@ -230,7 +230,7 @@ impl CongestionControl for Cubic {
 
     fn on_event(&mut self, _window: &mut Window, event: CwndEvent, flow: &Flow) {
         if let CwndEvent::TxStart { idle } = event {
-            self.leave_out(flow.now, idle);
+            self.leave_out(flow.now, flow.now - idle);
         }
     }
 

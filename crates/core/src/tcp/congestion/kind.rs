@@ -142,12 +142,13 @@ impl Congestion {
         self.each(|inner, window| inner.on_ack(window, ack));
     }
 
-    /// Sending begins with nothing in flight; `flow` for an algorithm that is not plain.
+    /// Sending begins with nothing in flight, after the last packet left at `before`; `flow` for an algorithm that is not plain.
     #[inline]
-    pub(crate) fn on_tx_start(&mut self, now: Instant, idle: Duration, flow: Option<&Flow>) {
+    pub(crate) fn on_tx_start(&mut self, now: Instant, before: Instant, flow: Option<&Flow>) {
         match (&mut self.kind, flow) {
-            (Kind::Cubic(inner), _) => inner.leave_out(now, idle),
+            (Kind::Cubic(inner), _) => inner.leave_out(now, before),
             (Kind::Boxed(_, inner), Some(flow)) => {
+                let idle = now - before;
                 inner.on_event(&mut self.window, CwndEvent::TxStart { idle }, flow);
             }
             _ => {}

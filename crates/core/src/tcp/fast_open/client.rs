@@ -11,6 +11,7 @@ use crate::tcp::delivery::Stamp;
 use crate::tcp::ecn::NOT_ECT;
 use crate::tcp::marks::SendFlags;
 use crate::tcp::options::Knob;
+use crate::tcp::output::Extra;
 use crate::tcp::scoreboard::{Sent, SentFlags};
 use crate::tcp::segment::Seg;
 use crate::tcp::state::State;
@@ -186,7 +187,8 @@ impl Tcb {
         self.stats.data_segs_out += 1;
         self.count_out(cx);
         let header = HEADER_LEN + repr.options.emitted_len();
-        self.emit_segment(cx, frame, (&repr, header, NOT_ECT), (start, len), None)
+        let fields = (&repr.header(), &Extra::Options(&repr.options));
+        self.emit_segment(cx, frame, fields, (header, NOT_ECT), (start, len), None)
     }
 
     /// The SYN-ACK of a SYN that was begun by way of Fast Open has come. True if its text has to be sent again, which

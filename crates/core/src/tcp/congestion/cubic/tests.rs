@@ -74,7 +74,7 @@ fn idle_time_does_not_count_for_the_curve() {
     }
     let pause = Duration::from_secs(60);
     paused.now += pause;
-    paused.cc.leave_out(paused.now, pause);
+    paused.cc.leave_out(paused.now, paused.now - pause);
     for _ in 0..20 {
         used.round();
         paused.round();
