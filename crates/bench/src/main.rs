@@ -267,7 +267,9 @@ fn place(file: &Path, name: &str, table: &str) -> Result<String, Box<dyn Error>>
 fn machine() -> String {
     let name = rustix::system::uname();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("Linux {}, {cores} processors", name.release().to_string_lossy())
+    let release = name.release().to_string_lossy();
+    let version = release.split('-').next().unwrap_or_default();
+    format!("Linux {version}, {cores} processors")
 }
 
 fn positive(text: &str) -> Result<f64, String> {

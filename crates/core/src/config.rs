@@ -267,7 +267,7 @@ pub struct TcpConfig {
     pub receive_memory_model: Option<u32>,
     /// Send buffer at the most (`tcp_wmem[2]`), 4 KiB..=512 MiB. Default 4 MiB.
     pub send_buffer_max: usize,
-    /// Congestion control of new connections (`tcp_congestion_control`): `cubic`, `reno`, `bbr`, `dctcp`, or one of
+    /// Congestion control of new connections (`tcp_congestion_control`): `cubic`, `reno`, `bbr`, `bbr3`, `dctcp`, or one of
     /// [`TcpConfig::congestion_controls`]; an unknown name stands for `cubic`. Default `cubic`.
     pub congestion: String,
     /// Algorithms of your own, which sockets choose by name beside the built-in ones. Default none.

@@ -287,7 +287,7 @@ const MIB: u64 = 1 << 20;
 #[test]
 fn ten_mebibytes_each_way_over_a_clean_link() {
     for (caps, split) in [(Capabilities::plain(1500), true), (gso_caps(), true), (gso_caps(), false)] {
-        for congestion in ["cubic", "reno", "bbr"] {
+        for congestion in ["cubic", "reno", "bbr", "bbr3"] {
             let mut config = Config::default();
             config.tcp.congestion = congestion.into();
             let mut net = Net::new(&config, caps, Link { split, ..Link::CLEAN }, 1);
@@ -328,7 +328,7 @@ fn slow_start_doubles_the_window_each_round_trip_though_acks_come_in_batches() {
 fn ten_mebibytes_each_way_over_a_bad_link() {
     let link = Link { loss: 20, duplicate: 10, reorder: 10, corrupt: 2, ..Link::CLEAN };
     for (n, caps) in [Capabilities::plain(1500), gso_caps()].into_iter().enumerate() {
-        for congestion in ["cubic", "reno", "bbr"] {
+        for congestion in ["cubic", "reno", "bbr", "bbr3"] {
             let mut config = Config::default();
             config.tcp.congestion = congestion.into();
             let mut net = Net::new(&config, caps, link, 7 + n as u64);

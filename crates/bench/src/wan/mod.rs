@@ -26,6 +26,9 @@ const LEAST_QUEUE: u64 = 64 * 1500;
 /// Most by which the way to the bottleneck differs.
 const JITTER: Duration = Duration::from_millis(1);
 
+/// A share that is lower by less than this is the same.
+const LEVEL: f64 = 0.995;
+
 /// A road.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Point {
@@ -112,12 +115,12 @@ impl Outcome {
         Spread::of(self.lastack.iter().zip(&self.kernel).map(|(ours, theirs)| ours / theirs))
     }
 
-    /// lastack's median is not below the kernel's, or within the kernel's runs.
+    /// lastack's median is not below all of the kernel's runs by more than half a hundredth of them.
     #[must_use]
     pub fn is_level(&self) -> bool {
         let (ours, theirs) =
             (Spread::of(self.lastack.iter().copied()), Spread::of(self.kernel.iter().copied()));
-        ours.median >= theirs.min
+        ours.median >= theirs.min * LEVEL
     }
 }
 

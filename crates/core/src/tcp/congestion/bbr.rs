@@ -5,21 +5,19 @@
 //! clock is exact here.
 
 use super::minmax::RunningMax;
+use super::model::{
+    Aggregation, BW_UNIT, MARGIN_PERCENT, UNIT, bdp, bytes_per_second, draw, least_packet, micros,
+    pacing_rate, packet_segments, segments_in,
+};
 use super::{
     AckSample, CaState, CongestionControl, CwndEvent, Flow, INITIAL_SEGMENTS, Needs, Origin, RateSample,
     Report, Start, Window,
 };
-use crate::tcp::pacing::PACKET_MAX;
 use crate::time::Instant;
 use alloc::boxed::Box;
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
-/// Binary digits of a rate behind the point.
-const BW_SCALE: u32 = 24;
-const BW_UNIT: u64 = 1 << BW_SCALE;
-/// A gain of one.
-const UNIT: u32 = 256;
 /// 2 / ln 2: the smallest gain that lets the rate double each round trip.
 const HIGH_GAIN: u32 = UNIT * 2885 / 1000 + 1;
 /// Empties in one round trip the queue that the start-up made.
@@ -36,10 +34,6 @@ const BW_ROUNDS: u32 = 10;
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 const MIN_CWND: u32 = 4;
-/// Pacing stays a little below the estimate, so that queues do not grow.
-const MARGIN_PERCENT: u64 = 1;
-/// Below this rate, in bytes per second, a packet is one segment.
-const SLOW: u64 = 1_200_000 / 8;
 /// The path is full when the rate has not grown by a quarter in three round trips.
 const FULL_BW_GAIN: u64 = UNIT as u64 * 5 / 4;
 const FULL_BW_ROUNDS: u8 = 3;
@@ -50,14 +44,11 @@ const LT_LOSS: u64 = 50;
 const LT_RATIO: u64 = UNIT as u64 / 8;
 const LT_DIFFERENCE: u64 = 4000 / 8;
 const LT_MAX_ROUNDS: u8 = 48;
-/// Acknowledgements that come in lumps: round trips over which their extent is remembered, the segments after which a
-/// measurement begins anew, and what it may add to the window, in microseconds of the rate.
+/// Round trips over which lumps of acknowledgements are remembered.
 const AGGREGATION_ROUNDS: u8 = 5;
-const AGGREGATION_RESET: u32 = 1 << 20;
-const AGGREGATION_MAX: u64 = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Mode {
+pub(super) enum Mode {
     /// The rate doubles each round trip, until the path is full.
     Startup,
     /// The queue that this made drains.
@@ -113,16 +104,8 @@ pub struct Bbr {
     lt_at: Instant,
     lt_delivered: u32,
     lt_lost: u32,
-    epoch_at: Instant,
-    epoch_acked: u32,
-    extra_acked: [u32; 2],
-    extra_acked_rounds: u8,
-    extra_acked_slot: u8,
+    aggregation: Aggregation,
     random: u64,
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Bbr {
@@ -156,11 +139,7 @@ impl Bbr {
             lt_at: Instant::ZERO,
             lt_delivered: 0,
             lt_lost: 0,
-            epoch_at: Instant::ZERO,
-            epoch_acked: 0,
-            extra_acked: [0; 2],
-            extra_acked_rounds: 0,
-            extra_acked_slot: 0,
+            aggregation: Aggregation::new(Instant::ZERO),
             random: 0,
         }
     }
@@ -170,29 +149,15 @@ impl Bbr {
         if self.lt.in_use { self.lt.bw } else { self.bw.get() }
     }
 
-    /// Segments of `bw` in `time`.
-    fn segments_in(bw: u64, time: u64) -> u64 {
-        ((u128::from(bw) * u128::from(time)) >> BW_SCALE) as u64
-    }
-
-    fn bytes_per_second(bw: u64, gain: u32, mss: u32, percent: u64) -> u64 {
-        let rate = (u128::from(bw) * u128::from(mss) * u128::from(gain)) >> 8;
-        u64::try_from((rate * u128::from(10_000 * percent)) >> BW_SCALE).unwrap_or(u64::MAX)
-    }
-
-    fn rate_of(bw: u64, gain: u32, flow: &Flow) -> u64 {
-        Self::bytes_per_second(bw, gain, flow.mss, 100 - MARGIN_PERCENT).min(flow.max_pacing_rate)
-    }
-
     /// Before a measurement: the window in a round trip, or in a millisecond.
     fn init_pacing_rate(&mut self, window: &Window, flow: &Flow) {
         self.has_seen_rtt |= flow.srtt.is_some();
         let rtt = flow.srtt.map_or(1000, |srtt| micros(srtt).max(1));
-        self.pacing_rate = Self::rate_of(u64::from(window.cwnd) * BW_UNIT / rtt, HIGH_GAIN, flow);
+        self.pacing_rate = pacing_rate(u64::from(window.cwnd) * BW_UNIT / rtt, HIGH_GAIN, flow);
     }
 
     fn set_pacing_rate(&mut self, window: &Window, flow: &Flow, gain: u32) {
-        let rate = Self::rate_of(self.bandwidth(), gain, flow);
+        let rate = pacing_rate(self.bandwidth(), gain, flow);
         if !self.has_seen_rtt && flow.srtt.is_some() {
             self.init_pacing_rate(window, flow);
         }
@@ -203,17 +168,12 @@ impl Bbr {
 
     /// Segments of a packet at the present rate.
     fn packet_segments(&self, mss: u32) -> u32 {
-        let bytes = (self.pacing_rate >> 10).min(PACKET_MAX.into()) as u32;
-        (bytes / mss.max(1)).max(if self.pacing_rate < SLOW { 1 } else { 2 }).min(0x7f)
+        packet_segments(self.pacing_rate, mss)
     }
 
     /// Segments in flight that fill the path, times `gain`.
     fn bdp(&self, bw: u64, gain: u32) -> u64 {
-        if self.min_rtt == u32::MAX {
-            return INITIAL_SEGMENTS.into();
-        }
-        let product = (u128::from(bw) * u128::from(self.min_rtt) * u128::from(gain)) >> 8;
-        u64::try_from(product.div_ceil(u128::from(BW_UNIT))).unwrap_or(u64::MAX)
+        bdp(bw, self.min_rtt, gain)
     }
 
     /// Room for packets that are under way whole, at both ends and between; an even number; and a little more to probe with.
@@ -229,7 +189,7 @@ impl Bbr {
 
     /// What of `in_flight` will still be in the network when the next packet may leave.
     fn in_net_at_departure(&self, in_flight: u32, flow: &Flow) -> u64 {
-        let delivered = Self::segments_in(self.bandwidth(), micros(flow.next_send - flow.now));
+        let delivered = segments_in(self.bandwidth(), micros(flow.next_send - flow.now));
         let more = if self.pacing_gain > UNIT { self.packet_segments(flow.mss) } else { 0 };
         (u64::from(in_flight) + u64::from(more)).saturating_sub(delivered)
     }
@@ -255,31 +215,6 @@ impl Bbr {
         if !rate.is_app_limited || bw >= self.bw.get() {
             self.bw.update(BW_ROUNDS, self.rounds, bw);
         }
-    }
-
-    /// How much more arrives at once than the rate explains.
-    fn update_aggregation(&mut self, window: &Window, ack: &AckSample) {
-        if ack.acked == 0 {
-            return;
-        }
-        if self.round_start {
-            self.extra_acked_rounds = self.extra_acked_rounds.saturating_add(1);
-            if self.extra_acked_rounds >= AGGREGATION_ROUNDS {
-                self.extra_acked_rounds = 0;
-                self.extra_acked_slot ^= 1;
-                self.extra_acked[usize::from(self.extra_acked_slot & 1)] = 0;
-            }
-        }
-        let at = ack.flow.delivered_at;
-        let mut expected = Self::segments_in(self.bandwidth(), micros(at - self.epoch_at));
-        let acked = self.epoch_acked.saturating_add(ack.acked);
-        if u64::from(self.epoch_acked) <= expected || acked >= AGGREGATION_RESET {
-            (self.epoch_acked, self.epoch_at, expected) = (0, at, 0);
-        }
-        self.epoch_acked = self.epoch_acked.saturating_add(ack.acked).min(AGGREGATION_RESET - 1);
-        let extra = u64::from(self.epoch_acked).saturating_sub(expected).min(window.cwnd.into()) as u32;
-        let most = &mut self.extra_acked[usize::from(self.extra_acked_slot & 1)];
-        *most = extra.max(*most);
     }
 
     fn update_cycle(&mut self, ack: &AckSample) {
@@ -311,11 +246,7 @@ impl Bbr {
 
     fn enter_probe_bw(&mut self, flow: &Flow) {
         self.mode = Mode::ProbeBw;
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        self.cycle = CYCLE.len() as u8 - 1 - ((mixed ^ (mixed >> 31)) % CYCLE_RANDOM) as u8;
+        self.cycle = CYCLE.len() as u8 - 1 - (draw(&mut self.random) % CYCLE_RANDOM) as u8;
         self.next_phase(flow);
     }
 
@@ -457,7 +388,7 @@ impl Bbr {
             let near =
                 u128::from(difference) * u128::from(UNIT) <= u128::from(LT_RATIO) * u128::from(self.lt.bw);
             let percent = 100 - MARGIN_PERCENT;
-            if near || Self::bytes_per_second(difference, UNIT, flow.mss, percent) <= LT_DIFFERENCE {
+            if near || bytes_per_second(difference, UNIT, flow.mss, percent) <= LT_DIFFERENCE {
                 self.lt = LongTerm { bw: bw.midpoint(self.lt.bw), in_use: true, rounds: 0, ..self.lt };
                 self.pacing_gain = UNIT;
                 return;
@@ -488,11 +419,7 @@ impl Bbr {
 
     /// Room for acknowledgements that come in lumps.
     fn aggregation_room(&self) -> u64 {
-        if !self.full_bw_reached {
-            return 0;
-        }
-        let extra = self.extra_acked[0].max(self.extra_acked[1]);
-        Self::segments_in(self.bandwidth(), AGGREGATION_MAX).min(extra.into())
+        if self.full_bw_reached { self.aggregation.room(self.bandwidth()) } else { 0 }
     }
 
     fn set_cwnd(&mut self, window: &mut Window, ack: &AckSample) {
@@ -536,7 +463,7 @@ impl CongestionControl for Bbr {
             min_rtt: flow.min_rtt.map_or(u32::MAX, |rtt| u32::try_from(micros(rtt)).unwrap_or(u32::MAX)),
             min_rtt_at: flow.now,
             round_end: flow.delivered,
-            epoch_at: flow.now,
+            aggregation: Aggregation::new(flow.now),
             random: start.seed,
             ..Bbr::new()
         };
@@ -549,7 +476,8 @@ impl CongestionControl for Bbr {
         self.round_start = false;
         if let Some(rate) = &ack.rate {
             self.update_bandwidth(ack, rate);
-            self.update_aggregation(window, ack);
+            let (acked, bw) = ((ack.flow.delivered_at, ack.acked), self.bandwidth());
+            self.aggregation.update(window.cwnd, acked, bw, (self.round_start, AGGREGATION_ROUNDS));
         }
         self.update_cycle(ack);
         self.check_full(ack.rate.is_some_and(|rate| rate.is_app_limited));
@@ -580,7 +508,7 @@ impl CongestionControl for Bbr {
             return;
         }
         self.idle_restart = true;
-        (self.epoch_at, self.epoch_acked) = (flow.now, 0);
+        self.aggregation.restart(flow.now);
         match self.mode {
             // No burst after the pause: at the rate that was measured.
             Mode::ProbeBw => self.set_pacing_rate(window, flow, UNIT),
@@ -600,7 +528,7 @@ impl CongestionControl for Bbr {
     }
 
     fn min_packet(&self, pacing_rate: u64) -> Option<u32> {
-        Some(if pacing_rate < SLOW { 1 } else { 2 })
+        Some(least_packet(pacing_rate))
     }
 
     fn limits_itself(&self) -> bool {
@@ -609,7 +537,7 @@ impl CongestionControl for Bbr {
 
     fn report(&self, flow: &Flow) -> Option<Report> {
         Some(Report::Bbr {
-            bandwidth: Self::bytes_per_second(self.bandwidth(), UNIT, flow.mss, 100),
+            bandwidth: bytes_per_second(self.bandwidth(), UNIT, flow.mss, 100),
             min_rtt: self.min_rtt,
             pacing_gain: self.pacing_gain,
             cwnd_gain: self.cwnd_gain,
@@ -648,11 +576,7 @@ impl CongestionControl for Bbr {
             lt_at,
             lt_delivered,
             lt_lost,
-            epoch_at,
-            epoch_acked,
-            extra_acked,
-            extra_acked_rounds,
-            extra_acked_slot,
+            aggregation,
             random,
         } = self;
         let now = origin.now;
@@ -662,14 +586,9 @@ impl CongestionControl for Bbr {
         (probe_rtt_round_done, pacing_gain, cwnd_gain, pacing_rate, has_seen_rtt, full_bw).hash(&mut h);
         (full_bw_rounds, full_bw_reached, cycle, now - *cycle_at, prior_cwnd, prior_state).hash(&mut h);
         (packet_conservation, idle_restart, lt, now - *lt_at).hash(&mut h);
-        (
-            origin.delivered.wrapping_sub(*lt_delivered),
-            origin.lost.wrapping_sub(*lt_lost),
-            now - *epoch_at,
-            epoch_acked,
-        )
-            .hash(&mut h);
-        (extra_acked, extra_acked_rounds, extra_acked_slot, random).hash(&mut h);
+        (origin.delivered.wrapping_sub(*lt_delivered), origin.lost.wrapping_sub(*lt_lost)).hash(&mut h);
+        random.hash(&mut h);
+        aggregation.fingerprint(now, h);
     }
 }
 

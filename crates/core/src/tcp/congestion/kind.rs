@@ -1,8 +1,8 @@
 //! The algorithm of a connection: a built-in one in place, any other in a box.
 
 use super::{
-    AckSample, Algorithm, Bbr, CaState, CongestionControl, Cubic, CwndEvent, Dctcp, Flow, Needs, Origin,
-    Reno, Report, Start, Window,
+    AckSample, Algorithm, Bbr, Bbr3, CaState, CongestionControl, Cubic, CwndEvent, Dctcp, Flow, Needs,
+    Origin, Reno, Report, Start, Window,
 };
 use crate::config::TcpConfig;
 use crate::time::Instant;
@@ -45,7 +45,7 @@ pub(crate) struct Brief {
 }
 
 /// The built-in algorithms, by name.
-const BUILT_IN: [&str; 4] = ["reno", "cubic", "bbr", "dctcp"];
+const BUILT_IN: [&str; 5] = ["reno", "cubic", "bbr", "bbr3", "dctcp"];
 
 impl Congestion {
     fn of(kind: Kind) -> Self {
@@ -73,6 +73,7 @@ impl Congestion {
             "cubic" => Some(Self::of(Kind::Cubic(Cubic::with(cfg.hystart)))),
             "reno" => Some(Self::of(Kind::Reno)),
             "bbr" => Some(Self::of(Kind::Boxed("bbr", Box::new(Bbr::new())))),
+            "bbr3" => Some(Self::of(Kind::Boxed("bbr3", Box::new(Bbr3::new())))),
             "dctcp" => Some(Self::of(Kind::Boxed("dctcp", Box::new(Dctcp::new())))),
             _ => None,
         }

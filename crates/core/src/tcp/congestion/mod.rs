@@ -15,16 +15,19 @@
 //! `own_congestion_control` of the crate `lastack` does.
 
 mod bbr;
+mod bbr3;
 mod cubic;
 mod dctcp;
 mod hystart;
 mod kind;
 mod minmax;
+mod model;
 mod reno;
 mod window;
 
 pub use super::scoreboard::CaState;
 pub use bbr::Bbr;
+pub use bbr3::Bbr3;
 pub use cubic::Cubic;
 pub use dctcp::Dctcp;
 pub use hystart::HyStart;
@@ -299,5 +302,7 @@ pub struct Algorithm {
     pub make: fn() -> Box<dyn CongestionControl>,
 }
 
+#[cfg(test)]
+mod bottleneck;
 #[cfg(test)]
 mod tests;

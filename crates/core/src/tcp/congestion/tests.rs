@@ -123,9 +123,9 @@ fn own(name: &'static str) -> Algorithm {
 #[test]
 fn algorithms_are_chosen_by_name_and_ones_own_come_first() {
     let mut cfg = TcpConfig::default();
-    assert_eq!(cfg.available_congestion_controls(), ["reno", "cubic", "bbr", "dctcp"]);
+    assert_eq!(cfg.available_congestion_controls(), ["reno", "cubic", "bbr", "bbr3", "dctcp"]);
     cfg.congestion_controls = [own("mine"), own("reno")].to_vec();
-    assert_eq!(cfg.available_congestion_controls(), ["cubic", "bbr", "dctcp", "mine", "reno"]);
+    assert_eq!(cfg.available_congestion_controls(), ["cubic", "bbr", "bbr3", "dctcp", "mine", "reno"]);
     for name in cfg.available_congestion_controls() {
         let cc = Congestion::by_name(&cfg, name).unwrap();
         assert_eq!(cc.is_plain(), name == "cubic");

@@ -1,134 +1,19 @@
+use super::super::bottleneck::{Bottleneck, MSS, Modal};
 use super::super::tests::{Path, ms};
 use super::*;
-use alloc::collections::VecDeque;
 
-/// A packet on its way: when it left, when its acknowledgement arrives, and what it carries for the sample.
-#[derive(Clone, Copy)]
-struct Packet {
-    sent: Instant,
-    acked: Instant,
-    delivered: u32,
-    delivered_at: Instant,
-    first_sent: Instant,
-}
+impl Modal for Bbr {
+    type Mode = Mode;
 
-/// A bulk sender over one bottleneck with a queue that takes everything.
-struct Bottleneck {
-    path: Path<Bbr>,
-    /// Time of a packet at the bottleneck.
-    service: Duration,
-    busy_until: Instant,
-    next_send: Instant,
-    flight: VecDeque<Packet>,
-    delivered: u32,
-    delivered_at: Instant,
-    first_sent: Instant,
-    modes: Vec<Mode>,
-}
-
-use alloc::vec::Vec;
-
-const MSS: u64 = 1460;
-
-impl Bottleneck {
-    fn new(segments_per_second: u32, rtt: Duration, seed: u64) -> Self {
-        let mut path = Path::new(Bbr::new(), rtt);
-        let flow = Flow { srtt: Some(rtt), min_rtt: Some(rtt), ..path.flow() };
-        path.cc.on_start(&mut path.window, &Start { flow, ecn: false, seed });
-        let now = path.now;
-        Bottleneck {
-            path,
-            service: Duration::from_secs(1) / segments_per_second,
-            busy_until: now,
-            next_send: now,
-            flight: VecDeque::new(),
-            delivered: 0,
-            delivered_at: now,
-            first_sent: now,
-            modes: Vec::new(),
-        }
-    }
-
-    fn flow(&self) -> Flow {
-        Flow {
-            in_flight: self.flight.len() as u32,
-            delivered: self.delivered,
-            delivered_at: self.delivered_at,
-            next_send: self.next_send.max(self.path.now),
-            ..self.path.flow()
-        }
-    }
-
-    fn send(&mut self) {
-        let now = self.path.now;
-        if self.flight.is_empty() {
-            (self.delivered_at, self.first_sent) = (now, now);
-        }
-        let arrives = now + self.path.rtt / 2;
-        self.busy_until = self.busy_until.max(arrives) + self.service;
-        self.flight.push_back(Packet {
-            sent: now,
-            acked: self.busy_until + self.path.rtt / 2,
-            delivered: self.delivered,
-            delivered_at: self.delivered_at,
-            first_sent: self.first_sent,
-        });
-        let nanos = MSS * 1_000_000_000 / self.path.cc.pacing_rate.max(1);
-        self.next_send = now + Duration::from_nanos(nanos);
-    }
-
-    fn receive(&mut self, lost: u32) {
-        let Some(packet) = self.flight.pop_front() else { return };
-        let prior_in_flight = self.flight.len() as u32 + 1;
-        let now = packet.acked;
-        self.path.now = now;
-        self.delivered += 1;
-        (self.delivered_at, self.first_sent) = (now, packet.sent);
-        let send_interval = packet.sent - packet.first_sent;
-        let ack_interval = now - packet.delivered_at;
-        let sample = AckSample {
-            flow: self.flow(),
-            acked: 1,
-            lost,
-            rtt: Some(now - packet.sent),
-            prior_in_flight,
-            prior_delivered: Some(packet.delivered),
-            rate: Some(RateSample {
-                delivered: self.delivered - packet.delivered,
-                interval: send_interval.max(ack_interval),
-                send_interval,
-                ack_interval,
-                is_app_limited: false,
-                is_retransmission: false,
-            }),
-            ..self.path.sample(1)
-        };
-        self.path.cc.on_ack(&mut self.path.window, &sample);
-        if self.modes.last() != Some(&self.path.cc.mode) {
-            self.modes.push(self.path.cc.mode);
-        }
-    }
-
-    fn run(&mut self, time: Duration) {
-        let end = self.path.now + time;
-        while self.path.now < end {
-            let room = (self.flight.len() as u32) < self.path.window.cwnd;
-            let send_at = self.next_send.max(self.path.now);
-            match self.flight.front() {
-                Some(first) if !room || first.acked <= send_at => self.receive(0),
-                _ => {
-                    self.path.now = send_at;
-                    self.send();
-                }
-            }
-        }
+    fn mode(&self) -> Mode {
+        self.mode
     }
 }
 
 #[test]
 fn start_up_finds_the_rate_drains_its_queue_and_goes_on_to_probe() {
     // 1,000 segments a second over 40 ms: 40 fill the path.
-    let mut link = Bottleneck::new(1000, ms(40), 1);
+    let mut link = Bottleneck::new(Bbr::new(), 1000, ms(40), 1);
     link.run(Duration::from_secs(3));
     assert_eq!(link.modes, [Mode::Startup, Mode::Drain, Mode::ProbeBw]);
     let bw = link.path.cc.bw.get() * 1_000_000 / BW_UNIT;
@@ -141,7 +26,7 @@ fn start_up_finds_the_rate_drains_its_queue_and_goes_on_to_probe() {
 
 #[test]
 fn the_smallest_round_trip_is_looked_for_after_ten_seconds_with_four_segments_in_flight() {
-    let mut link = Bottleneck::new(1000, ms(40), 1);
+    let mut link = Bottleneck::new(Bbr::new(), 1000, ms(40), 1);
     link.run(Duration::from_millis(9_900));
     assert!(!link.modes.contains(&Mode::ProbeRtt));
     let before = link.path.window.cwnd;
@@ -174,7 +59,7 @@ fn the_phase_that_a_cycle_begins_with_comes_from_the_seed_and_is_never_the_drain
 
 #[test]
 fn a_policer_is_recognised_by_two_intervals_of_loss_at_the_same_rate() {
-    let mut link = Bottleneck::new(1000, ms(40), 1);
+    let mut link = Bottleneck::new(Bbr::new(), 1000, ms(40), 1);
     link.run(Duration::from_secs(2));
     assert!(!link.path.cc.lt.in_use);
     let mut cc = link.path.cc.clone();
@@ -203,7 +88,7 @@ fn a_policer_is_recognised_by_two_intervals_of_loss_at_the_same_rate() {
 
 #[test]
 fn in_recovery_a_segment_leaves_for_each_that_was_delivered_and_then_the_window_is_back() {
-    let mut link = Bottleneck::new(1000, ms(40), 1);
+    let mut link = Bottleneck::new(Bbr::new(), 1000, ms(40), 1);
     link.run(Duration::from_secs(2));
     let (mut cc, mut window) = (link.path.cc.clone(), link.path.window.clone());
     let before = window.cwnd;
@@ -221,7 +106,7 @@ fn in_recovery_a_segment_leaves_for_each_that_was_delivered_and_then_the_window_
 
 #[test]
 fn after_a_pause_of_the_application_it_sends_at_the_measured_rate() {
-    let mut link = Bottleneck::new(1000, ms(40), 1);
+    let mut link = Bottleneck::new(Bbr::new(), 1000, ms(40), 1);
     link.run(Duration::from_secs(2));
     let flow = Flow { is_app_limited: true, ..link.flow() };
     let Bottleneck { path, .. } = &mut link;
@@ -235,7 +120,7 @@ fn after_a_pause_of_the_application_it_sends_at_the_measured_rate() {
 
 #[test]
 fn hostile_numbers_neither_overflow_nor_stop_it() {
-    let mut link = Bottleneck::new(1_000_000, Duration::from_micros(1), 1);
+    let mut link = Bottleneck::new(Bbr::new(), 1_000_000, Duration::from_micros(1), 1);
     let sample = link.path.sample(u32::MAX);
     let rate = RateSample {
         delivered: u32::MAX,
