@@ -7,12 +7,14 @@
 //! * [`gateway`]: `lastack run`, slirp4netns and pasta under the same loads, in network namespaces;
 //! * [`wan`]: lastack and the running kernel as senders over the same emulated road, in real time;
 //! * [`matrix`]: goodput over many roads in virtual time;
+//! * [`competition`]: short flows beside long ones, and long ones beside each other, in virtual time;
 //! * [`callgrind`]: the same work counted in instructions;
 //! * [`memory`]: bytes per idle connection and per TIME_WAIT record, through the counting [`alloc`]ator;
 //! * [`page`]: where tables stand in the documentation.
 
 pub mod alloc;
 pub mod callgrind;
+pub mod competition;
 pub mod gateway;
 pub mod lastack_peer;
 pub mod link;

@@ -9,7 +9,7 @@ use lastack_bench::memory::{self, Figure};
 use lastack_bench::summary::{self, Outcome};
 use lastack_bench::wan::{self, Plan, Point, Section};
 use lastack_bench::workload::{Case, Peer};
-use lastack_bench::{matrix, page};
+use lastack_bench::{competition, matrix, page};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
 use std::error::Error;
@@ -54,7 +54,11 @@ enum What {
     /// Connections of lastack, of the kernel, and of both side by side on one road: Jain's index. Needs root.
     Fairness(Wan),
     /// Goodput over 90 roads in virtual time, lastack with each congestion control and smoltcp: the same on every machine.
-    Matrix(Matrix),
+    Matrix(Table),
+    /// Short flows beside long ones on one bottleneck in virtual time: how long they take, with each congestion control and queue.
+    Competition(Table),
+    /// Jain's index of 2, 4 and 16 connections in virtual time, with each congestion control.
+    Sharing(Table),
     /// The server's side of `gateway`.
     #[command(hide = true)]
     GatewayServer,
@@ -142,8 +146,9 @@ struct Gateway {
     lastack: Option<PathBuf>,
 }
 
+/// Where a table in virtual time goes.
 #[derive(clap::Args)]
-struct Matrix {
+struct Table {
     /// Compare with the table in this file, between its marks, and fail if it differs.
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
@@ -155,15 +160,19 @@ struct Matrix {
     jobs: Option<u16>,
 }
 
-impl Matrix {
-    fn run(&self) -> Result<(), Box<dyn Error>> {
+impl Table {
+    fn run(
+        &self,
+        name: &str,
+        measure: fn(usize) -> Result<String, Box<dyn Error>>,
+    ) -> Result<(), Box<dyn Error>> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let table = matrix::measure(self.jobs.map_or(cores, usize::from))?;
+        let table = measure(self.jobs.map_or(cores, usize::from))?;
         let Some(file) = self.check.as_ref().or(self.write.as_ref()) else {
             print!("{table}");
             return Ok(());
         };
-        let fresh = place(file, "matrix", &table)?;
+        let fresh = place(file, name, &table)?;
         if self.write.is_some() {
             return Ok(std::fs::write(file, fresh)?);
         }
@@ -172,7 +181,7 @@ impl Matrix {
             let difference = page::difference(&text, &fresh);
             return Err(format!(
                 "{} is not what the code gives now:\n{difference}\
-                 look at it, and write it anew: cargo run --release -p lastack-bench -- matrix --write {0}",
+                 look at it, and write it anew: cargo run --release -p lastack-bench -- {name} --write {0}",
                 file.display()
             )
             .into());
@@ -420,7 +429,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         What::Gateway(arguments) => report.gateway = arguments.measure()?,
         What::Wan(arguments) => report.wan = arguments.goodput()?,
         What::Fairness(arguments) => report.fairness = arguments.fairness()?,
-        What::Matrix(arguments) => return arguments.run(),
+        What::Matrix(table) => return table.run("matrix", matrix::measure),
+        What::Competition(table) => return table.run("competition", competition::durations),
+        What::Sharing(table) => return table.run("sharing", competition::sharing),
         What::GatewayServer => return Ok(place::server()?),
         What::GatewayLoad { server, load, seconds } => return place::client(server, load, *seconds),
         What::Count { case, peer } => {

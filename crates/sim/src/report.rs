@@ -110,6 +110,8 @@ pub struct Spread {
     pub min: f64,
     /// Half are below it.
     pub median: f64,
+    /// 95 of 100 are below it.
+    pub p95: f64,
     /// 99 of 100 are below it.
     pub p99: f64,
     /// The most.
@@ -127,6 +129,7 @@ impl Spread {
         Self {
             min: at(0).unwrap_or_default(),
             median: at(50).unwrap_or_default(),
+            p95: at(95).unwrap_or_default(),
             p99: at(99).unwrap_or_default(),
             max: at(100).unwrap_or_default(),
             // The sum of nothing is -0.0.
@@ -135,12 +138,16 @@ impl Spread {
     }
 }
 
-/// Jain's index of fairness.
+/// Jain's index of fairness: 1 if all have the same (and of nobody), 1/n if one has everything, 0 if nobody has anything.
 #[must_use]
 pub fn jain(numbers: &[f64]) -> f64 {
     let sum: f64 = numbers.iter().sum();
     let squares: f64 = numbers.iter().map(|x| x * x).sum();
-    if squares == 0.0 { 1.0 } else { sum * sum / (numbers.len() as f64 * squares) }
+    match numbers.len() {
+        0 => 1.0,
+        _ if squares == 0.0 => 0.0,
+        n => sum * sum / (n as f64 * squares),
+    }
 }
 
 /// What one direction of a link did.
@@ -217,12 +224,14 @@ mod tests {
         assert!((jain(&[5.0; 4]) - 1.0).abs() < 1e-12);
         assert!((jain(&[8.0, 0.0, 0.0, 0.0]) - 0.25).abs() < 1e-12);
         assert!((jain(&[]) - 1.0).abs() < 1e-12);
+        assert!(jain(&[0.0; 3]).abs() < 1e-12);
     }
 
     #[test]
     fn a_spread_names_the_least_the_middle_and_the_most() {
         let spread = Spread::of((1..=101).rev().map(f64::from).collect());
         assert_eq!((spread.min, spread.median, spread.p99, spread.max), (1.0, 51.0, 100.0, 101.0));
+        assert!(spread.p95.total_cmp(&96.0).is_eq());
         assert_eq!(Spread::of(Vec::new()), Spread::default());
     }
 }

@@ -128,6 +128,17 @@ pub struct HostSpec {
     /// The same for received bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recv_buffer: Option<Size>,
+    /// Doublings of the retransmission timer after which a connection that nobody owns is given up, by Linux's
+    /// `tcp_orphan_retries`; 0, the default, stands for 8, which are 102 s; lastack only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphan_retries: Option<u8>,
+    /// Search for the path's MTU, by the numbers of Linux's `tcp_mtu_probing`: 0 (the default) never, 1 after a black hole,
+    /// 2 always; lastack only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu_probing: Option<u8>,
+    /// Fast Open (RFC 7413): its listeners take text with the SYN, and its flows with `fast-open` send it; lastack only.
+    #[serde(default)]
+    pub fast_open: bool,
     /// Times at which it is off. It loses everything; afterwards it is there again without its connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outages: Vec<Outage>,
@@ -479,6 +490,9 @@ pub struct FlowSpec {
     /// Up to so much is added to each beginning, by chance.
     #[serde(default)]
     pub spread: Time,
+    /// `spacing` is the mean of times that chance draws from an exponential distribution: arrivals are a Poisson process.
+    #[serde(default)]
+    pub poisson: bool,
     /// What they do.
     pub model: Model,
     /// Congestion control of these connections, both ends; lastack only.
@@ -487,6 +501,10 @@ pub struct FlowSpec {
     /// `TCP_NODELAY`, both ends.
     #[serde(default)]
     pub nodelay: bool,
+    /// The client's first bytes go with the SYN, once the client has a cookie of the server (RFC 7413). Both hosts need
+    /// `fast-open`. Only for requests: who shuts down before the SYN is answered gives the connection up, as on Linux.
+    #[serde(default)]
+    pub fast_open: bool,
     /// An application that got nothing done for so long gives up and resets. Without it, it waits for ever, and a
     /// connection that does is a failure of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -665,6 +683,7 @@ impl Scenario {
         if self.hosts.len() < 2 || self.hosts.len() > MAX_HOSTS {
             return Err(format!("a scenario has 2 to {MAX_HOSTS} hosts, not {}", self.hosts.len()));
         }
+        self.hosts.iter().try_for_each(check_host)?;
         self.links.iter().try_for_each(|link| self.check_link(link))?;
         self.flows.iter().try_for_each(|flow| self.check_flow(flow))?;
         let connections: u64 = self.flows.iter().map(|flow| u64::from(flow.count)).sum();
@@ -715,6 +734,15 @@ impl Scenario {
         if flow.from == flow.to {
             return at("its two ends are the same".to_owned());
         }
+        if flow.fast_open {
+            let able = |name: &String| self.hosts.iter().any(|host| host.name == *name && host.fast_open);
+            if !able(&flow.from) || !able(&flow.to) {
+                return at("both of its hosts need fast-open = true".to_owned());
+            }
+            if !matches!(flow.model, Model::RequestResponse { .. }) {
+                return at("fast-open is for the model request-response".to_owned());
+            }
+        }
         match flow.model {
             Model::SlowReader { piece: Size(0), .. } => at("a read of 0 bytes gets nowhere".to_owned()),
             Model::Crash { bytes, after, .. } if after > bytes => {
@@ -725,6 +753,23 @@ impl Scenario {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What only lastack has is not asked of another stack.
+fn check_host(host: &HostSpec) -> Result<(), String> {
+    let given = [
+        ("sack", host.sack.is_some()),
+        ("timestamps", host.timestamps.is_some()),
+        ("window-scaling", host.window_scaling.is_some()),
+        ("ecn", host.ecn.is_some()),
+        ("orphan-retries", host.orphan_retries.is_some()),
+        ("mtu-probing", host.mtu_probing.is_some()),
+        ("fast-open", host.fast_open),
+    ];
+    match given.into_iter().find(|(_, given)| *given && host.stack == StackKind::Smoltcp) {
+        Some((knob, _)) => Err(format!("host {}: smoltcp has no knob '{knob}'", host.name)),
+        None => Ok(()),
     }
 }
 

@@ -11,6 +11,11 @@ use std::time::Duration;
 /// A flow that cannot go on because of an outage or a partition waits for this long at the most.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
 
+/// As an owned connection has (`tcp_retries2`), so that the work has to be done whoever closed. Linux's 8 are 102 s, and those
+/// are soon over where losses have backed a timer off: an ACK of what was sent twice gives no round-trip time without
+/// timestamps, so the back-off stays (`tests/packetdrill/timers/orphan-keeps-its-back-off.pkt`).
+const ORPHAN_RETRIES: u8 = 15;
+
 /// The scenario of a seed. It is small, so that thousands can be run: a handful of connections, some megabytes.
 ///
 /// What it asks for is reported where it did not happen, instead of failing the run: chance asked for it.
@@ -71,7 +76,12 @@ impl Maker {
         if smoltcp || boxes.any(deaf) {
             one_mtu(&mut links);
         }
-        let flows = (0..self.dice.below(3) + 1).map(|_| self.flow(&hosts)).collect();
+        // Text on a SYN that arrives a second time, after its connection is over or lost, opens another one (RFC 7413 2.1).
+        let doubled = |l: &LinkSpec| {
+            [&l.both, &l.forward, &l.backward].into_iter().any(|direction| direction.duplicate.is_some())
+        };
+        let once = !self.resets && !self.endangered && !links.iter().any(doubled);
+        let flows = (0..self.dice.below(3) + 1).map(|_| self.flow(&hosts, once)).collect();
         Scenario {
             name: format!("soak-{seed}"),
             summary: "made by chance".to_owned(),
@@ -93,11 +103,14 @@ impl Maker {
             host.congestion = Some(self.pick(&["none", "reno", "cubic"]).to_owned());
             return host;
         }
-        host.congestion = Some(self.pick(&["cubic", "cubic", "reno"]).to_owned());
+        host.congestion = Some(self.pick(&["cubic", "cubic", "reno", "bbr", "dctcp"]).to_owned());
         host.sack = self.once_in(6).then_some(false);
         host.timestamps = self.once_in(6).then_some(false);
         host.window_scaling = self.once_in(8).then_some(false);
-        host.ecn = self.once_in(3).then_some(1);
+        host.ecn = self.once_in(2).then(|| self.pick(&[0, 1, 3, 4, 5]));
+        host.orphan_retries = Some(ORPHAN_RETRIES);
+        host.mtu_probing = Some(self.pick(&[1, 1, 1, 2]));
+        host.fast_open = self.once_in(2);
         host.send_buffer = self.once_in(4).then(|| Size(self.between(4096, 1 << 20)));
         host.recv_buffer = self.once_in(4).then(|| Size(self.between(4096, 1 << 20)));
         if self.once_in(20) {
@@ -128,6 +141,7 @@ impl Maker {
             direction.rate = Some(Rate(rate));
             direction.queue = Some(self.queue());
         }
+        direction.black_hole = self.once_in(8).then_some(true);
         direction.jitter = self.once_in(4).then(|| self.millis(1, 50));
         direction.loss = self.once_in(2).then(|| Share::per_mille(self.between(1, 60) as u32));
         direction.bursts = self.once_in(6).then(|| Bursts {
@@ -192,11 +206,13 @@ impl Maker {
         }
     }
 
-    fn flow(&mut self, hosts: &[HostSpec]) -> FlowSpec {
+    /// `once`: no SYN arrives twice.
+    fn flow(&mut self, hosts: &[HostSpec], once: bool) -> FlowSpec {
         let turned = self.once_in(4);
         let [from, to] = if turned { [&hosts[1], &hosts[0]] } else { [&hosts[0], &hosts[1]] };
         let model = self.model();
         let crash = matches!(model, Model::Crash { .. });
+        let asks = matches!(model, Model::RequestResponse { .. });
         let smoltcp = hosts.iter().any(|host| host.stack == StackKind::Smoltcp);
         // smoltcp has few sockets that listen at the same time.
         let many =
@@ -210,9 +226,11 @@ impl Maker {
             start: self.millis(1, 2000),
             spacing: self.millis(1, 200),
             spread: self.millis(1, 100),
+            poisson: self.once_in(4),
             model,
             congestion: None,
             nodelay: self.once_in(3),
+            fast_open: once && asks && hosts.iter().all(|host| host.fast_open),
             patience: Some(Time(PATIENCE)),
             may_fail: crash || smoltcp || self.endangered || self.resets,
         }

@@ -65,40 +65,35 @@ fn scaled(number: f64, factor: f64) -> Option<u64> {
     (value < 9e18).then_some(value.round() as u64)
 }
 
+/// The whole number in `text`, in its smallest unit; `units` has the names and what each is worth. `None` for anything else.
+fn whole(text: &str, units: &[(&str, f64)]) -> Option<u64> {
+    let (value, unit) = number(text)?;
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    scaled(value, *factor)
+}
+
 impl FromStr for Time {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is no time; write it as 250us, 20ms, 1.5s, 10min or 1h");
-        let (value, unit) = number(text).ok_or_else(wrong)?;
-        let factor = match unit {
-            "ns" => 1.0,
-            "us" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "min" => 60e9,
-            "h" => 3600e9,
-            "" if value == 0.0 => 1.0,
-            _ => return Err(wrong()),
-        };
-        scaled(value, factor).map(|nanos| Self(Duration::from_nanos(nanos))).ok_or_else(wrong)
+        let units = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("min", 60e9), ("h", 3600e9)];
+        let zero = || whole(text, &[("", 1.0)]).filter(|nanos| *nanos == 0);
+        let nanos = whole(text, &units).or_else(zero);
+        nanos
+            .map(|nanos| Self(Duration::from_nanos(nanos)))
+            .ok_or_else(|| format!("'{text}' is no time; write it as 250us, 20ms, 1.5s, 10min or 1h"))
     }
 }
+
+/// Powers of 1000.
+const DECIMAL: [(&str, f64); 4] = [("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9)];
 
 impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is no rate; write bits per second as 64k, 10M or 1G");
-        let (value, unit) = number(text).ok_or_else(wrong)?;
-        let factor = match unit {
-            "" => 1.0,
-            "k" => 1e3,
-            "M" => 1e6,
-            "G" => 1e9,
-            _ => return Err(wrong()),
-        };
-        scaled(value, factor).filter(|rate| *rate > 0).map(Self).ok_or_else(wrong)
+        let rate = whole(text, &DECIMAL).filter(|rate| *rate > 0);
+        rate.map(Self).ok_or_else(|| format!("'{text}' is no rate; write bits per second as 64k, 10M or 1G"))
     }
 }
 
@@ -106,19 +101,9 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is no size; write bytes as 1500, 64k, 10M or 64Ki");
-        let (value, unit) = number(text).ok_or_else(wrong)?;
-        let factor = match unit {
-            "" => 1.0,
-            "k" => 1e3,
-            "M" => 1e6,
-            "G" => 1e9,
-            "Ki" => 1024.0,
-            "Mi" => 1_048_576.0,
-            "Gi" => 1_073_741_824.0,
-            _ => return Err(wrong()),
-        };
-        scaled(value, factor).map(Self).ok_or_else(wrong)
+        let binary = [("Ki", 1024.0), ("Mi", 1_048_576.0), ("Gi", 1_073_741_824.0)];
+        let size = whole(text, &DECIMAL).or_else(|| whole(text, &binary));
+        size.map(Self).ok_or_else(|| format!("'{text}' is no size; write bytes as 1500, 64k, 10M or 64Ki"))
     }
 }
 

@@ -113,6 +113,39 @@ fn hyper_and_axum_run_in_virtual_time_and_the_seed_decides_everything() {
 }
 
 #[test]
+fn a_request_outlasts_a_partition_and_tokios_timeout_comes_in_virtual_time() {
+    let cut = "both = { down = [{ from = \"600ms\", to = \"3600ms\" }], ";
+    let scenario = Scenario::parse(&NETWORK.replace("both = { ", cut)).expect("a scenario");
+    let mut network = AsyncNetwork::new(&scenario, 1).expect("a network");
+    let (client, server) = (network.host("client").expect("a host"), network.host("server").expect("a host"));
+    let at = SocketAddr::new(network.address("server").expect("an address"), 80);
+    let (gave_up, answered) = network
+        .run(Duration::from_secs(60), async move {
+            let start = Instant::now();
+            tokio::spawn(serve(server, at));
+            let stream = TcpStream::connect(&client, at).await.expect("the server listens");
+            let io = TokioIo::new(stream);
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(io).await.expect("a handshake");
+            tokio::spawn(connection);
+            tokio::time::sleep_until(start + Duration::from_millis(700)).await;
+            let request = Request::get("/1000").header("host", "server").body(Empty::<Bytes>::new());
+            let mut response = Box::pin(sender.send_request(request.expect("a request")));
+            let impatient = tokio::time::timeout(Duration::from_secs(1), &mut response).await;
+            assert!(impatient.is_err(), "nothing passes");
+            let gave_up = start.elapsed();
+            let body = response.await.expect("a response").into_body().collect().await;
+            assert_eq!(body.expect("the body").to_bytes().len(), 10_000);
+            (gave_up, start.elapsed())
+        })
+        .expect("in time");
+    assert_eq!(gave_up, Duration::from_millis(1700));
+    assert!(answered > Duration::from_millis(3600 + 60 + 250), "{answered:?}");
+    let cut = network.faults().iter().any(|fault| fault.fault.contains("down") && fault.fired > 0);
+    assert!(cut, "{:?}", network.faults());
+}
+
+#[test]
 fn a_program_that_waits_for_ever_is_stopped_at_its_limit() {
     let scenario = Scenario::parse(NETWORK).expect("a scenario");
     let mut network = AsyncNetwork::new(&scenario, 1).expect("a network");

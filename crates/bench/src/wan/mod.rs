@@ -207,14 +207,10 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Jain's index of each run: 1 if all have the same, 1/n if one has everything.
+    /// Jain's index of each run.
     #[must_use]
     pub fn jain(&self) -> Spread {
-        Spread::of(self.runs.iter().map(|shares| {
-            let (sum, squares) =
-                shares.iter().fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
-            if squares == 0.0 { 0.0 } else { sum * sum / (shares.len() as f64 * squares) }
-        }))
+        Spread::of(self.runs.iter().map(|shares| lastack_sim::report::jain(shares)))
     }
 
     /// What one stack's connections have together, the middle one of the runs.

@@ -43,8 +43,8 @@ JSON: an object per run (one line each with --seeds), times in virtual time:
   scenario, seed, digest, packets, time_ns
   failures:    kind, text; empty if the run passed
   faults:      place, fault, fired
-  flows:       flow, connections, completed, up_bytes, down_bytes, goodput and duration_us (min, median, p99, max,
-               sum), fairness (Jain's index of the goodputs), retransmissions
+  flows:       flow, connections, completed, up_bytes, down_bytes, goodput and duration_us (min, median, p95, p99,
+               max, sum), fairness (Jain's index of the goodputs), retransmissions
   fairness:    the same index over all connections
   links:       link, packets, bytes, delivered, lost (cause and number), marked, duplicated, reordered, corrupted,
                queue_packets, queue_longest_us, queue_mean_us

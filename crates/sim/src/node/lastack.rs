@@ -4,7 +4,7 @@ use super::{Ended, Moved, Settings, Sock};
 use crate::scenario::HostSpec;
 use crate::trace::Sample;
 use crate::units::Size;
-use lastack_core::config::EcnPolicy;
+use lastack_core::config::{EcnPolicy, MtuProbing};
 use lastack_core::wire::{Capabilities, PacketMeta};
 use lastack_core::{
     Cidr, Config, Error, Event, Instant, Ready, Shutdown, Stack, TcpHandle, TcpOption, TransitionEvent,
@@ -35,6 +35,16 @@ pub(crate) fn configuration(spec: &HostSpec, address: IpAddr) -> Result<Config, 
         tcp.ecn = policy
             .ok_or_else(|| format!("host {}: ecn is 0 to 5 as Linux's tcp_ecn, not {number}", spec.name))?;
     }
+    if let Some(number) = spec.mtu_probing {
+        tcp.mtu_probing = match number {
+            0 => MtuProbing::Off,
+            1 => MtuProbing::AfterBlackHole,
+            2 => MtuProbing::Always,
+            _ => return Err(format!("host {}: mtu-probing is 0, 1 or 2, not {number}", spec.name)),
+        };
+    }
+    tcp.orphan_retries = spec.orphan_retries.unwrap_or(tcp.orphan_retries);
+    (tcp.fast_open_server, tcp.fast_open_listeners) = (spec.fast_open, spec.fast_open);
     if let Some(congestion) = &spec.congestion {
         tcp.congestion.clone_from(congestion);
     }
@@ -142,7 +152,12 @@ impl Lastack {
         settings: &Settings,
     ) -> Result<(Sock, SocketAddr), Error> {
         let handle = self.stack.tcp_socket();
-        let began = self.set(now, handle, settings).and_then(|()| self.stack.tcp_connect(now, handle, to));
+        let began = self.set(now, handle, settings).and_then(|()| {
+            if settings.fast_open {
+                self.stack.tcp_set_option(now, handle, TcpOption::FastOpenConnect(true))?;
+            }
+            self.stack.tcp_connect(now, handle, to)
+        });
         match (began, self.stack.tcp_local_addr(handle)) {
             (Ok(()), Some(local)) => Ok((self.keep(handle), local)),
             (began, _) => {

@@ -31,6 +31,8 @@ pub(crate) enum Moved {
 pub(crate) struct Settings {
     pub(crate) congestion: Option<String>,
     pub(crate) nodelay: bool,
+    /// The client's first bytes go with the SYN.
+    pub(crate) fast_open: bool,
 }
 
 /// How a connection ended, as its stack tells it.

@@ -188,15 +188,20 @@ impl<'a> World<'a> {
                 from: host(&spec.from),
                 to,
                 at: SocketAddr::new(address(self.scenario.ip, to), FIRST_PORT + number as u16),
-                settings: Settings { congestion: spec.congestion.clone(), nodelay: spec.nodelay },
+                settings: Settings {
+                    congestion: spec.congestion.clone(),
+                    nodelay: spec.nodelay,
+                    fast_open: spec.fast_open,
+                },
                 programs: programs(&spec.model),
                 patience: spec.patience.map(|patience| patience.0),
             });
             let mut dice = Dice::new(self.seed, Purpose::Start, number as u64);
+            let mut at = Instant::ZERO + spec.start.0;
             for index in 0..spec.count {
                 let spread = dice.below(spec.spread.0.as_nanos() as u64 + 1);
-                let begin = spec.start.0 + spec.spacing.0 * index + Duration::from_nanos(spread);
-                self.starts.push((Instant::ZERO + begin, number, index));
+                self.starts.push((at + Duration::from_nanos(spread), number, index));
+                at += if spec.poisson { dice.exponential(spec.spacing.0) } else { spec.spacing.0 };
             }
         }
         self.starts.sort_unstable_by(|a, b| b.cmp(a));

@@ -30,6 +30,8 @@ fn what_cannot_be_meant_is_refused_with_the_place_and_the_reason() {
         ("rate = \"1M\"", "rate = \"quick\"", "10M"),
         ("rate = \"1M\"", "speed = \"1M\"", "unknown field `speed`"),
         ("from = \"a\"", "from = \"x\"", "no host 'x'"),
+        ("name = \"b\"", "name = \"b\", stack = \"smoltcp\", sack = false", "smoltcp has no knob 'sack'"),
+        ("from = \"a\"", "fast-open = true, from = \"a\"", "need fast-open"),
         ("from = \"a\"", "from = \"b\"", "the same"),
         ("kind = \"bulk\"", "kind = \"balk\"", "unknown variant `balk`"),
     ];
