@@ -20,11 +20,12 @@ const TIMES: [f64; 3] = [1.0, 50.0, 200.0];
 const REORDER: [f64; 2] = [0.0, 2.0];
 const LOSSES: [f64; 5] = [0.0, 0.1, 1.0, 3.0, 10.0];
 /// Stacks and their congestion controls.
-const COLUMNS: [(&str, &str); 6] = [
+const COLUMNS: [(&str, &str); 7] = [
     ("lastack", "reno"),
     ("lastack", "cubic"),
     ("lastack", "dctcp"),
     ("lastack", "bbr"),
+    ("lastack", "bbr3"),
     ("smoltcp", "reno"),
     ("smoltcp", "cubic"),
 ];
