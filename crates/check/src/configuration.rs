@@ -125,6 +125,30 @@ const SCENARIOS: &[Scenario] = {
             b: [&[Listen, Accept, CloseListener, Write(1), Write(1), ShutdownWrite, Join, Close], &[ReadToEnd]],
         },
         Scenario {
+            name: "three-replies", summary: "three segments and an end of file, then three back",
+            short: &[],
+            a: [&[Connect, Connected, Write(1), Write(1), Write(1), ShutdownWrite, ReadToEnd, Close], NONE],
+            b: [&[Listen, Accept, CloseListener, ReadToEnd, Write(1), Write(1), Write(1), Close], NONE],
+        },
+        Scenario {
+            name: "three-each", summary: "readers and writers of their own; three segments each way, then both shut",
+            short: &[],
+            a: [&[Connect, Connected, Write(1), Write(1), Write(1), ShutdownWrite, Join, Close], &[ReadToEnd]],
+            b: [&[Listen, Accept, CloseListener, Write(1), Write(1), Write(1), ShutdownWrite, Join, Close], &[ReadToEnd]],
+        },
+        Scenario {
+            name: "three-each-abort", summary: "three segments each way; the client aborts behind its own",
+            short: &[],
+            a: [&[Connect, Connected, Write(1), Write(1), Write(1), Abort], NONE],
+            b: [&[Listen, Accept, KeepAlive, CloseListener, Write(1), Write(1), Write(1), ReadToEnd, Close], NONE],
+        },
+        Scenario {
+            name: "three-each-reboot", summary: "three segments each way; the server's machine crashes and comes back",
+            short: &[],
+            a: [&[Connect, Connected, KeepAlive, Write(1), Write(1), Write(1), ReadToEnd, Close], NONE],
+            b: [&[Listen, Accept, CloseListener, Write(1), Write(1), Write(1), Reboot], NONE],
+        },
+        Scenario {
             name: "abort", summary: "the client sends two segments and aborts",
             short: &["reorder", "loss", "duplicate"],
             a: [&[Connect, Connected, Write(1), Write(1), Abort], NONE],
@@ -137,6 +161,18 @@ const SCENARIOS: &[Scenario] = {
             b: [&[Listen, Accept, CloseListener, Write(1), CloseLingerZero], NONE],
         },
         Scenario {
+            name: "server-aborts", summary: "the server aborts after a byte, while the client shuts",
+            short: &["reorder"],
+            a: [&[Connect, Connected, KeepAlive, Write(1), ShutdownWrite, ReadToEnd, Close], NONE],
+            b: [&[Listen, Accept, CloseListener, Write(1), Abort], NONE],
+        },
+        Scenario {
+            name: "client-linger-zero", summary: "the client closes with linger 0 after two segments",
+            short: &["reorder"],
+            a: [&[Connect, Connected, Write(1), Write(1), CloseLingerZero], NONE],
+            b: [&[Listen, Accept, KeepAlive, CloseListener, ReadToEnd, Close], NONE],
+        },
+        Scenario {
             name: "unread", summary: "the server closes while bytes are unread or on their way",
             short: &["reorder", "loss", "duplicate"],
             a: [&[Connect, Connected, KeepAlive, Write(1), Write(1), ReadToEnd, Close], NONE],
@@ -147,6 +183,18 @@ const SCENARIOS: &[Scenario] = {
             short: &["reorder", "loss", "duplicate"],
             a: [&[Connect, Connected, KeepAlive, Write(1), Write(1), ReadToEnd, Close], NONE],
             b: [&[Listen, Accept, CloseListener, Read(1), Reboot], NONE],
+        },
+        Scenario {
+            name: "client-reboots", summary: "the client's machine crashes and comes back; the server answers",
+            short: &["reorder", "loss", "duplicate"],
+            a: [&[Connect, Connected, Write(1), Reboot], NONE],
+            b: [&[Listen, Accept, KeepAlive, CloseListener, Read(1), Write(1), ReadToEnd, Close], NONE],
+        },
+        Scenario {
+            name: "client-power-off", summary: "the client's machine falls silent after a byte; the server answers",
+            short: &["reorder", "loss", "duplicate"],
+            a: [&[Connect, Connected, Write(1), PowerOff], NONE],
+            b: [&[Listen, Accept, KeepAlive, CloseListener, Read(1), Write(1), ReadToEnd, Close], NONE],
         },
         Scenario {
             name: "power-off", summary: "the server's machine falls silent while the client sends",

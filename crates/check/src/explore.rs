@@ -1,22 +1,16 @@
-//! The search: depth first, which holds few states at a time, and breadth first for the schedule of a violation.
+//! What a search is given and what it finds; a schedule played again.
 
 use crate::configuration::Configuration;
-use crate::rules::{Broken, Rule};
-use crate::world::{Action, World};
+use crate::rules::Broken;
+use crate::world::{Action, BEGINNING, World};
+use crate::{direct, search};
+use lastack_core::Instant;
 use lastack_sim::{Log, What};
-use stateright::report::{ReportData, ReportDiscovery, Reporter};
-use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model, Property};
-use std::collections::{BTreeMap, HashSet};
-use std::fmt::Debug;
-use std::sync::Mutex;
-use std::time::{Duration, Instant as Clock};
+use std::collections::HashSet;
+use std::time::Duration;
 
 /// Steps after which a fair schedule that still goes on is called endless: many times what any ending needs.
-const ENDLESS: usize = 2_000;
-/// Transitions to try for a violation's shortest schedule. Breadth first holds every state of a level, some 10 KiB each.
-const SHORTEST: usize = 400_000;
-/// Locks of the set of states that are known to end.
-const SHARDS: usize = 64;
+pub(crate) const ENDLESS: usize = 2_000;
 
 /// How much to explore.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,8 +19,34 @@ pub struct Limits {
     pub transitions: Option<usize>,
     /// Stop after this time.
     pub time: Option<Duration>,
-    /// Threads of the search, 1 at least; 2 at least with a limit of time.
-    pub threads: usize,
+    /// Stop before the table of states that were seen is larger than this, in bytes. Not with `full`.
+    pub memory: Option<usize>,
+    /// Search the plain way: every transition taken by two stacks, and every state once for each budget. Some hundred times
+    /// slower, with the same result.
+    pub full: bool,
+}
+
+/// Why a search ended before its frontier was empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// As many transitions as were allowed.
+    Transitions,
+    /// The time is over.
+    Time,
+    /// The table of states is as large as was allowed.
+    Memory,
+}
+
+impl Stop {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transitions => "transitions",
+            Self::Time => "time",
+            Self::Memory => "memory",
+        }
+    }
 }
 
 /// What a search found.
@@ -34,7 +54,7 @@ pub struct Limits {
 pub struct Report {
     /// The configuration's name.
     pub name: String,
-    /// Distinct states.
+    /// Distinct states. The plain search counts them once for each budget that is left.
     pub states: usize,
     /// Transitions between them.
     pub transitions: usize,
@@ -42,10 +62,18 @@ pub struct Report {
     pub depth: usize,
     /// How long it took.
     pub time: Duration,
-    /// The frontier is empty: there is no other state.
-    pub complete: bool,
+    /// Why it ended early, if it did.
+    pub stopped: Option<Stop>,
     /// The rule that was broken, if one was.
     pub violation: Option<Violation>,
+}
+
+impl Report {
+    /// The frontier is empty: there is no other state.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.stopped.is_none() && self.violation.is_none()
+    }
 }
 
 /// A broken rule with the schedule that leads to it.
@@ -68,129 +96,19 @@ pub struct Progress {
     pub time: Duration,
 }
 
-struct Schedules {
-    configuration: Configuration,
-    /// Digests of states from which a fair schedule comes to a right end.
-    ending: Vec<Mutex<HashSet<u128>>>,
-}
-
-impl Schedules {
-    fn new(configuration: Configuration) -> Self {
-        Self { configuration, ending: (0..SHARDS).map(|_| Mutex::default()).collect() }
-    }
-
-    fn shard(&self, digest: u128) -> std::sync::MutexGuard<'_, HashSet<u128>> {
-        let shard = &self.ending[digest as usize % SHARDS];
-        shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// What goes wrong on the fair schedule from a state on, and that schedule.
-    fn fair_end(&self, world: &World, known: bool) -> Option<(Broken, Vec<Action>)> {
-        let mut steps = Vec::new();
-        let mut passed = Vec::new();
-        let mut here = world.clone();
-        loop {
-            if let Some(broken) = here.broken {
-                return Some((broken, steps));
-            }
-            if known && self.shard(here.digest()).contains(&here.digest()) {
-                break;
-            }
-            passed.push(here.digest());
-            let Some(action) = here.fair_action(&self.configuration) else {
-                if let Some(broken) = here.leftovers(&self.configuration) {
-                    return Some((broken, steps));
-                }
-                break;
-            };
-            if steps.len() == ENDLESS {
-                let what = format!("still going on after {ENDLESS} steps, {} s later", here.now);
-                return Some((Broken { rule: Rule::Ends, what }, steps));
-            }
-            here = here.after(&self.configuration, action, None);
-            steps.push(action);
-        }
-        for digest in passed {
-            self.shard(digest).insert(digest);
-        }
-        None
-    }
-}
-
-impl Model for Schedules {
-    type State = World;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<World> {
-        vec![World::new(&self.configuration)]
-    }
-
-    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        world.actions(&self.configuration, actions);
-    }
-
-    fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        Some(world.after(&self.configuration, action, None))
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always("the rules hold", |_, world: &World| world.broken.is_none()),
-            Property::always("everything ends", |model: &Self, world| model.fair_end(world, true).is_none()),
-        ]
-    }
-}
-
-/// Explores a configuration: depth first, which holds few states at a time; and once more breadth first for the shortest
-/// schedule if a rule was broken. `progress` is called about fifty times a second.
+/// Explores a configuration; and once more breadth first for the shortest schedule if a rule was broken. `progress` is called some
+/// times a second.
 #[must_use]
 pub fn explore(
     configuration: &Configuration,
     limits: Limits,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Report {
-    let started = Clock::now();
-    // With a single thread the searcher never looks at the clock.
-    let least = if limits.time.is_some() { 2 } else { 1 };
-    let mut builder = checker(configuration).threads(limits.threads.max(least));
-    if let Some(time) = limits.time {
-        builder = builder.timeout(time);
+    if limits.full {
+        direct::explore(configuration, limits, progress)
+    } else {
+        search::explore(configuration, limits, progress)
     }
-    if let Some(transitions) = limits.transitions {
-        builder = builder.target_state_count(transitions);
-    }
-    let search = builder.spawn_dfs().join_and_report(&mut Teller { progress });
-    let time = started.elapsed();
-    let found = violation(&search).map(|found| {
-        let shortest = checker(configuration).target_state_count(SHORTEST);
-        let shortest = shortest.spawn_bfs().join_and_report(&mut Teller { progress });
-        violation(&shortest).filter(|other| other.schedule.len() <= found.schedule.len()).unwrap_or(found)
-    });
-    let out_of_time = limits.time.is_some_and(|limit| time >= limit);
-    let out_of_states = limits.transitions.is_some_and(|limit| search.state_count() >= limit);
-    Report {
-        name: configuration.name.clone(),
-        states: search.unique_state_count(),
-        transitions: search.state_count(),
-        depth: search.max_depth(),
-        time,
-        complete: found.is_none() && !out_of_time && !out_of_states,
-        violation: found,
-    }
-}
-
-fn checker(configuration: &Configuration) -> CheckerBuilder<Schedules> {
-    Schedules::new(configuration.clone()).checker().finish_when(HasDiscoveries::AnyFailures)
-}
-
-/// What a search found, with the schedule to the point where it shows.
-fn violation(search: &impl Checker<Schedules>) -> Option<Violation> {
-    let path = search.discoveries().into_values().min_by_key(|path| path.clone().into_actions().len())?;
-    let last = path.last_state().clone();
-    let mut schedule = path.into_actions();
-    let (broken, rest) = search.model().fair_end(&last, false)?;
-    schedule.extend(rest);
-    Some(Violation { broken, schedule })
 }
 
 /// The schedule on which nothing goes wrong: the network delivers in order, applications go on at once.
@@ -213,6 +131,17 @@ pub fn replay(configuration: &Configuration, schedule: &[Action]) -> Log {
     for action in schedule {
         world = world.after(configuration, *action, Some(&mut log));
     }
+    // Told from 0 on.
+    let since = |at: Instant| Instant::ZERO + (at - BEGINNING);
+    for record in &mut log.records {
+        record.at = since(record.at);
+        if let What::Transition(event) = &mut record.what {
+            event.transition.at = since(event.transition.at);
+        }
+    }
+    for packet in &mut log.packets {
+        (packet.sent, packet.arrives) = (since(packet.sent), packet.arrives.map(since));
+    }
     let arrived: HashSet<usize> = log
         .records
         .iter()
@@ -225,26 +154,4 @@ pub fn replay(configuration: &Configuration, schedule: &[Action]) -> Log {
         packet.arrives = packet.arrives.filter(|_| arrived.contains(&index));
     }
     log
-}
-
-struct Teller<'a> {
-    progress: &'a mut (dyn FnMut(Progress) + Send),
-}
-
-impl<M: Model> Reporter<M> for Teller<'_> {
-    fn report_checking(&mut self, data: ReportData) {
-        (self.progress)(Progress { states: data.unique_states, depth: data.max_depth, time: data.duration });
-    }
-
-    fn report_discoveries(&mut self, _: &M, _: BTreeMap<&'static str, ReportDiscovery<M>>)
-    where
-        M::Action: Debug + PartialEq,
-        M::State: Debug + std::hash::Hash + PartialEq,
-    {
-    }
-
-    // The search is waited for at this grain.
-    fn delay(&self) -> Duration {
-        Duration::from_millis(20)
-    }
 }

@@ -8,7 +8,7 @@
 //! | piece | what it is |
 //! |---|---|
 //! | [`configurations`] | the committed list of bounded worlds |
-//! | [`explore`] | the search, by the model checker `stateright` |
+//! | [`explore`] | the search; with [`Limits::full`] the plain one, by the model checker `stateright` |
 //! | [`Rule`] | what must hold in each state, and that from each state everything ends |
 //! | [`replay`] | a schedule as a [`Log`](lastack_sim::Log), to be drawn |
 //! | [`script()`] | one end of it as a packetdrill script |
@@ -20,19 +20,24 @@
 //! let configurations = lastack_check::configurations();
 //! let configuration = configurations.iter().find(|c| c.name == "client-closes/reorder").unwrap();
 //! let report = lastack_check::explore(configuration, lastack_check::Limits::default(), &mut |_| ());
-//! assert!(report.complete && report.violation.is_none());
+//! assert!(report.complete() && report.violation.is_none());
 //! ```
 
 mod configuration;
+mod direct;
 mod explore;
 mod packet;
+mod part;
 mod program;
 mod rules;
 mod script;
+mod search;
+mod seen;
+mod tables;
 mod world;
 
 pub use configuration::{Configuration, configurations};
-pub use explore::{Limits, Progress, Report, Violation, explore, replay, undisturbed};
+pub use explore::{Limits, Progress, Report, Stop, Violation, explore, replay, undisturbed};
 pub use program::{Do, Programs};
 pub use rules::{Broken, Rule};
 pub use script::script;

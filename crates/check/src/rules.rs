@@ -1,6 +1,6 @@
 //! What must hold always, and what is wrong when it does not.
 
-use lastack_core::{Cause, State};
+use lastack_core::{Cause, Error, State};
 use lastack_sim::Side;
 
 /// A rule that every reachable state obeys.
@@ -58,15 +58,108 @@ pub struct Broken {
     pub what: String,
 }
 
+/// A change of a connection's state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Note {
+    pub(crate) from: State,
+    pub(crate) to: State,
+    pub(crate) cause: Cause,
+}
+
+/// What an application has seen after a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Bytes read so far.
+    pub(crate) read: usize,
+    /// The call gave some.
+    pub(crate) more: bool,
+    /// The call gave the end of the stream.
+    pub(crate) ended: bool,
+    /// The first error that it was told.
+    pub(crate) error: Option<Error>,
+}
+
+/// What of a side's step the rules between the two sides need to know, and what it broke by itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) notes: Vec<Note>,
+    pub(crate) reading: Option<Reading>,
+    /// The machine falls silent or loses its memory.
+    pub(crate) vanishes: bool,
+    /// The application ended the connection early.
+    pub(crate) upsets: bool,
+    /// A timer that fired changed something.
+    pub(crate) changed: bool,
+    pub(crate) broken: Option<Broken>,
+}
+
+impl Effects {
+    pub(crate) fn broke(&mut self, rule: Rule, what: String) {
+        self.broken.get_or_insert(Broken { rule, what });
+    }
+}
+
+/// What a rule needs to know of the other side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// Bytes that its application wrote.
+    pub(crate) written: usize,
+    /// Bytes that it will have sent before its FIN.
+    pub(crate) promised: Option<usize>,
+}
+
 /// What the two ends have told of one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ends {
     /// The latest states.
     pub(crate) states: [Option<State>; 2],
-    /// Bytes that a side will have sent before its FIN.
-    pub(crate) promised: [Option<usize>; 2],
     /// Something ended the connection early: errors are to be expected.
     pub(crate) upset: bool,
+}
+
+impl Ends {
+    /// Takes in what a side's step led to. The rule that it broke, if it broke one.
+    pub(crate) fn hear(&mut self, side: Side, effects: &Effects, peer: Peer) -> Option<Broken> {
+        let mut broken = effects.broken.clone();
+        self.upset |= effects.upsets || effects.vanishes;
+        if effects.vanishes {
+            self.states[side as usize] = None;
+        }
+        for note in &effects.notes {
+            self.states[side as usize] = Some(note.to);
+            self.upset |= upsets(note.cause);
+            // A half-open connection may come of a late SYN; its end is a reset by right. TIME_WAIT ends by one as on Linux.
+            let was_open = !matches!(note.from, State::NewSynRecv | State::TimeWait);
+            if note.cause == Cause::Reset && was_open && !self.upset {
+                let what = format!("{} was reset in {}", side.name(), note.from);
+                broken.get_or_insert(Broken { rule: Rule::ErrorHasCause, what });
+            }
+        }
+        // A late SYN may open a second, half-open connection at a listener; it has no other end.
+        let half_open = self.states.contains(&Some(State::NewSynRecv));
+        if !self.upset && !half_open && broken.is_none() {
+            broken = misfit(self.states).map(|what| Broken { rule: Rule::Pair, what });
+        }
+        broken.or_else(|| self.judge(side, effects.reading.as_ref()?, peer))
+    }
+
+    /// What the application saw, against what the other one did.
+    fn judge(&self, side: Side, seen: &Reading, peer: Peer) -> Option<Broken> {
+        let (name, other) = (side.name(), side.other().name());
+        let Reading { read, error, .. } = *seen;
+        if seen.more && read > peer.written {
+            let what = format!("{name} read {read} bytes of {}", peer.written);
+            return Some(Broken { rule: Rule::Bytes, what });
+        }
+        if seen.ended && peer.promised != Some(read) && error.is_none() {
+            let promised =
+                peer.promised.map_or("did not close".to_owned(), |n| format!("closed behind byte {n}"));
+            let what = format!("{name} read the end of the stream at byte {read}, but {other} {promised}");
+            return Some(Broken { rule: Rule::EndOfStream, what });
+        }
+        let error = error.filter(|_| !self.upset)?;
+        Some(Broken { rule: Rule::ErrorHasCause, what: format!("{name} was told: {error}") })
+    }
 }
 
 /// Something that ends a connection early by itself. A received reset does not: somebody sent it for a reason.

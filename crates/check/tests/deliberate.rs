@@ -8,12 +8,18 @@ use lastack_core::DeliberateBug;
 /// Distinct states that the short list has at least.
 const STATES: usize = 1_000_000;
 
+/// The rule that both searches find broken, and the steps that the fast one needs for it.
 fn broken(name: &str, bug: DeliberateBug) -> (Rule, usize) {
     let found = configurations().into_iter().find(|c| c.name == name);
     let mut configuration = found.expect("a configuration of that name");
     configuration.bug = Some(bug);
     let report = explore(&configuration, Limits::default(), &mut |_| ());
     let violation = report.violation.unwrap_or_else(|| panic!("{bug:?} was not found in {name}"));
+    let full = explore(&configuration, Limits { full: true, ..Limits::default() }, &mut |_| ());
+    let plain =
+        full.violation.unwrap_or_else(|| panic!("{bug:?} was not found in {name} by the plain search"));
+    assert_eq!(violation.broken.rule, plain.broken.rule);
+    assert!(violation.schedule.len() <= plain.schedule.len(), "breadth first finds the shortest");
     let log = replay(&configuration, &violation.schedule);
     assert!(!log.packets.is_empty() && !log.records.is_empty(), "the schedule can be drawn");
     (violation.broken.rule, violation.schedule.len())
@@ -44,8 +50,8 @@ fn a_time_wait_that_is_skipped_is_found() {
 fn the_short_list_is_explored_until_its_frontiers_are_empty_and_no_rule_is_broken() {
     let mut states = 0;
     for configuration in configurations().iter().filter(|c| c.short) {
-        let report = explore(configuration, Limits { threads: 2, ..Limits::default() }, &mut |_| ());
-        assert!(report.complete, "{}: {:?}", report.name, report.violation);
+        let report = explore(configuration, Limits::default(), &mut |_| ());
+        assert!(report.complete(), "{}: {:?}", report.name, report.violation);
         states += report.states;
     }
     println!("{states} distinct states");

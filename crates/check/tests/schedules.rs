@@ -12,7 +12,7 @@ fn configuration(name: &str) -> Configuration {
 fn every_schedule_of_the_small_configurations_is_explored_and_keeps_the_rules() {
     for name in ["client-closes/loss", "server-closes/losses+ts", "both-close-early/timer", "unread/loss"] {
         let report = explore(&configuration(name), Limits::default(), &mut |_| ());
-        assert!(report.complete, "{name}: {report:?}");
+        assert!(report.complete(), "{name}: {report:?}");
         assert!(report.states > 500, "{name}: {} states", report.states);
     }
 }
@@ -21,7 +21,7 @@ fn every_schedule_of_the_small_configurations_is_explored_and_keeps_the_rules() 
 fn a_budget_stops_the_search_and_the_report_says_so() {
     let limits = Limits { transitions: Some(5_000), ..Limits::default() };
     let report = explore(&configuration("duplex/worst"), limits, &mut |_| ());
-    assert!(!report.complete && report.violation.is_none(), "{report:?}");
+    assert!(!report.complete() && report.violation.is_none(), "{report:?}");
     assert!(report.transitions >= 5_000 && report.depth > 3, "{report:?}");
 }
 

@@ -127,13 +127,15 @@ pub struct Demo {
                         lastack check --list                   every configuration, with a sentence\n  \
                         lastack check half-close               those of both lists whose names contain the word\n  \
                         lastack check --budget 10m duplex      for ten minutes at the most\n  \
-                        lastack check --show unread/reorder    what the applications do, undisturbed, as a ladder\n\n\
+                        lastack check --show unread/reorder    what the applications do, undisturbed, as a ladder\n  \
+                        lastack check --all --results all.jsonl      a long run that can be interrupted and taken up again\n\n\
                         A name is the scenario, a slash, and what may go wrong: reorder (nothing but order), loss (one packet),\n\
                         duplicate (one), timer (one fires early), losses (two, and a duplicate), worst (all of these); +ts: with\n\
                         timestamps. A violation prints its schedule as a ladder and writes it as NAME.pcapng, NAME-a.pkt and\n\
                         NAME-b.pkt (packetdrill, one for each end).\n\n\
-                        JSON: a list of name, states, transitions, depth, seconds, complete, violation (null, or rule, what,\n\
-                        steps, files).\n\n\
+                        JSON: a list of name, states, transitions, depth, seconds, complete, stopped (null, or transitions, time or\n\
+                        memory), violation (null, or rule, what, steps, files). A file of results is of one version of the\n\
+                        program: after a change begin another.\n\n\
                         Exit status: 0 if no rule was broken, 1 if one was, 2 for bad usage or a file that cannot be written."
 )]
 pub struct Check {
@@ -152,9 +154,18 @@ pub struct Check {
     /// Draw what happens when nothing goes wrong, and explore nothing
     #[arg(long)]
     pub show: bool,
-    /// Threads; by default as many as the machine has cores
+    /// Configurations that are explored at a time; by default as many as the machine has cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Stop a configuration when the tables of states would take more, in MiB; shared by those that are explored at a time
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    pub memory: u32,
+    /// Search the plain way: every transition by two stacks, every state once for each budget; the same result, much slower
+    #[arg(long)]
+    pub full: bool,
+    /// Append each result to a file, a line of JSON each; what the file has as complete is not explored again
+    #[arg(long, value_name = "FILE")]
+    pub results: Option<PathBuf>,
     /// Directory for the files of a violation
     #[arg(long, short, value_name = "DIR", default_value = ".")]
     pub output: PathBuf,

@@ -7,10 +7,16 @@ use crate::demo::text::{self, Heading, Look};
 use crate::output;
 use lastack_check::{Configuration, Limits, Progress, Report, Violation};
 use lastack_sim::Side;
-use serde::Serialize;
-use std::io::{IsTerminal, Write, stderr};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A rule was broken.
@@ -18,8 +24,8 @@ const BROKEN: u8 = 1;
 /// Progress is shown this often.
 const REFRESH: Duration = Duration::from_millis(500);
 
-/// An entry of `--json`.
-#[derive(Debug, Serialize)]
+/// An entry of `--json`, and a line of a file of results.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Entry {
     name: String,
     states: usize,
@@ -27,12 +33,13 @@ struct Entry {
     depth: usize,
     seconds: f64,
     complete: bool,
+    stopped: Option<Cow<'static, str>>,
     violation: Option<Breach>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Breach {
-    rule: &'static str,
+    rule: Cow<'static, str>,
     what: String,
     steps: usize,
     files: Vec<PathBuf>,
@@ -67,24 +74,16 @@ fn check(args: &Check) -> Result<bool, String> {
         return Ok(true);
     }
     let started = Instant::now();
-    let mut entries = Vec::new();
-    for configuration in &configurations {
-        let report = explore(args, configuration);
-        if !args.json {
-            output::write(None, &line(&report))?;
-        }
-        let violation = report.violation.as_ref();
-        let violation = violation.map(|violation| tell(args, configuration, violation)).transpose()?;
-        entries.push(Entry {
-            name: report.name,
-            states: report.states,
-            transitions: report.transitions,
-            depth: report.depth,
-            seconds: rounded(report.time),
-            complete: report.complete,
-            violation,
-        });
-    }
+    let run = Run::new(args, configurations)?;
+    let threads = run.threads.min(run.configurations.len()).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| run.work())).collect();
+        // A panic here is a fault of the checker itself, which the standard message tells.
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().map_err(|_| "the search failed".to_owned())?)
+    })?;
+    let entries = run.entries();
     let whole = entries.iter().all(|entry| entry.violation.is_none());
     let text = if args.json {
         let text = serde_json::to_string_pretty(&entries).map_err(|error| error.to_string())?;
@@ -94,6 +93,120 @@ fn check(args: &Check) -> Result<bool, String> {
     };
     output::write(None, &text)?;
     Ok(whole)
+}
+
+/// What the workers share.
+struct Run<'a> {
+    args: &'a Check,
+    configurations: Vec<Configuration>,
+    threads: usize,
+    next: AtomicUsize,
+    state: Mutex<State>,
+}
+
+struct State {
+    entries: BTreeMap<usize, Entry>,
+    results: Option<File>,
+    shown: Instant,
+}
+
+impl<'a> Run<'a> {
+    /// With the results of an earlier run, if there are some.
+    fn new(args: &'a Check, configurations: Vec<Configuration>) -> Result<Self, String> {
+        let mut entries = BTreeMap::new();
+        let mut results = None;
+        if let Some(path) = &args.results {
+            let failed = |error: &dyn Display| format!("{}: {error}", path.display());
+            let open = File::options().read(true).append(true).create(true).open(path);
+            let mut file = open.map_err(|error| failed(&error))?;
+            let mut text = String::new();
+            file.read_to_string(&mut text).map_err(|error| failed(&error))?;
+            for line in text.lines() {
+                let entry: Entry = serde_json::from_str(line).map_err(|error| failed(&error))?;
+                let at = configurations.iter().position(|c| c.name == entry.name);
+                entries.extend(at.filter(|_| entry.complete).map(|at| (at, entry)));
+            }
+            results = Some(file);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let state = Mutex::new(State { entries, results, shown: Instant::now() });
+        let threads = args.threads.map_or(cores, usize::from);
+        Ok(Self { args, configurations, threads, next: AtomicUsize::new(0), state })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.state().entries.values().cloned().collect()
+    }
+
+    /// Explores one configuration after the other until there is none left.
+    fn work(&self) -> Result<(), String> {
+        loop {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(configuration) = self.configurations.get(at) else { return Ok(()) };
+            if self.state().entries.contains_key(&at) {
+                continue;
+            }
+            let report = self.explore(configuration);
+            let mut state = self.state();
+            if stderr().is_terminal() {
+                let _ = write!(stderr(), "\r\x1b[K");
+            }
+            if !self.args.json {
+                output::write(None, &line(&report))?;
+            }
+            let violation = report.violation.as_ref();
+            let violation =
+                violation.map(|violation| tell(self.args, configuration, violation)).transpose()?;
+            let entry = Entry {
+                complete: report.complete(),
+                name: report.name,
+                states: report.states,
+                transitions: report.transitions,
+                depth: report.depth,
+                seconds: rounded(report.time),
+                stopped: report.stopped.map(|stop| Cow::Borrowed(stop.name())),
+                violation,
+            };
+            if let Some(file) = &mut state.results {
+                let line = serde_json::to_string(&entry).map_err(|error| error.to_string())?;
+                writeln!(file, "{line}").map_err(|error| format!("the file of results: {error}"))?;
+            }
+            state.entries.insert(at, entry);
+        }
+    }
+
+    fn explore(&self, configuration: &Configuration) -> Report {
+        let args = self.args;
+        let limits = Limits {
+            transitions: match args.budget {
+                Some(CheckBudget::Transitions(n)) => Some(n),
+                _ => None,
+            },
+            time: match args.budget {
+                Some(CheckBudget::Time(time)) => Some(time),
+                _ => None,
+            },
+            memory: Some((args.memory as usize) << 20).map(|all| all / self.threads),
+            full: args.full,
+        };
+        let visible = stderr().is_terminal();
+        let mut progress = |p: Progress| {
+            let mut state = self.state();
+            if visible && state.shown.elapsed() >= REFRESH {
+                state.shown = Instant::now();
+                let name = &configuration.name;
+                let time = p.time.as_secs_f64();
+                // Progress that cannot be shown is no error.
+                let _ =
+                    write!(stderr(), "\r\x1b[K{name}: {} states, depth {}, {time:.0} s", p.states, p.depth);
+            }
+        };
+        lastack_check::explore(configuration, limits, &mut progress)
+    }
 }
 
 fn choose(args: &Check) -> Result<Vec<Configuration>, String> {
@@ -107,47 +220,11 @@ fn choose(args: &Check) -> Result<Vec<Configuration>, String> {
     Ok(all)
 }
 
-fn explore(args: &Check, configuration: &Configuration) -> Report {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let limits = Limits {
-        transitions: match args.budget {
-            Some(CheckBudget::Transitions(n)) => Some(n),
-            _ => None,
-        },
-        time: match args.budget {
-            Some(CheckBudget::Time(time)) => Some(time),
-            _ => None,
-        },
-        threads: args.threads.map_or(cores, usize::from),
-    };
-    let visible = stderr().is_terminal();
-    let mut shown = Instant::now();
-    let mut progress = |p: Progress| {
-        if visible && shown.elapsed() >= REFRESH {
-            shown = Instant::now();
-            let name = &configuration.name;
-            // Progress that cannot be shown is no error.
-            let _ = write!(
-                stderr(),
-                "\r\x1b[K{name}: {} states, depth {}, {:.0} s",
-                p.states,
-                p.depth,
-                p.time.as_secs_f64()
-            );
-        }
-    };
-    let report = lastack_check::explore(configuration, limits, &mut progress);
-    if visible {
-        let _ = write!(stderr(), "\r\x1b[K");
-    }
-    report
-}
-
 fn line(report: &Report) -> String {
-    let end = match (&report.violation, report.complete) {
-        (Some(_), _) => "BROKEN",
-        (None, true) => "complete",
-        (None, false) => "stopped by the budget",
+    let end = match (&report.violation, report.stopped) {
+        (Some(_), _) => "BROKEN".to_owned(),
+        (None, None) => "complete".to_owned(),
+        (None, Some(stop)) => format!("stopped: {}", stop.name()),
     };
     format!(
         "{:<30} {:>10} states {:>11} transitions  depth {:>3} {:>7.1} s  {end}\n",
@@ -191,7 +268,7 @@ fn tell(args: &Check, configuration: &Configuration, violation: &Violation) -> R
         let ladder = ladder(configuration, &summary, &violation.schedule);
         output::write(None, &format!("\n{ladder}\nWritten: {}\n\n", names.join(", ")))?;
     }
-    Ok(Breach { rule, what: what.clone(), steps: violation.schedule.len(), files })
+    Ok(Breach { rule: Cow::Borrowed(rule), what: what.clone(), steps: violation.schedule.len(), files })
 }
 
 fn ladder(configuration: &Configuration, summary: &str, schedule: &[lastack_check::Action]) -> String {
@@ -229,7 +306,7 @@ mod tests {
         for file in &breach.files {
             assert!(std::fs::metadata(file).unwrap().len() > 200, "{}", file.display());
         }
-        assert_eq!((breach.rule, breach.steps), (Rule::Finished.text(), violation.schedule.len()));
+        assert_eq!((&*breach.rule, breach.steps), (Rule::Finished.text(), violation.schedule.len()));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

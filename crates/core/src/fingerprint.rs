@@ -22,6 +22,11 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 /// Ages beyond this make no difference to a connection: it is past every RTO and every idle rule.
 const OLD: Duration = Duration::from_secs(240);
 
+/// A timestamp of the peer, by the time that has passed on its clock since: its secret offset does not change.
+fn stamp_age(now: Instant, stamp: u32) -> u32 {
+    (now.as_millis() as u32).wrapping_sub(stamp)
+}
+
 /// Hashes an age: how long ago `at` was, capped.
 fn age(now: Instant, at: Instant, h: &mut impl Hasher) {
     // Zero stands for: never.
@@ -30,7 +35,8 @@ fn age(now: Instant, at: Instant, h: &mut impl Hasher) {
 }
 
 impl Stack {
-    /// A 128-bit digest of the state relative to `now`, to SND.UNA and to RCV.NXT. Left out:
+    /// A 128-bit digest of the state relative to `now`, to SND.UNA and to RCV.NXT. The peer's last timestamp counts relative to
+    /// `now` too, and so does the offset of the peer's clock. Left out:
     /// counters, history, traces, connection numbers, generations of handles, keys and the position of the random number
     /// generator. Equal stacks have equal digests; different ones collide with a chance of about 2^-64 among 2^32.
     #[must_use]
@@ -89,7 +95,7 @@ impl Request {
             iss: _,
             irs: _,
             options,
-            ts_recent: _,
+            ts_recent,
             ts_offset: _,
             window,
             path_mtu,
@@ -111,7 +117,8 @@ impl Request {
             from_cookie,
         } = self;
         (current, tuple, listener.index(), from_cookie).hash(h);
-        (options.mss, options.window_scale, options.sack_permitted, options.timestamps.is_some()).hash(h);
+        (options.mss, options.window_scale, options.sack_permitted).hash(h);
+        options.timestamps.map(|_| stamp_age(now, *ts_recent)).hash(h);
         (window, path_mtu, max_seg, rcv_wscale, retransmits, ttl, tos, ecn, deferred).hash(h);
         syn_ecn.hash(h);
         (defer_accept, acked).hash(h);
@@ -169,7 +176,7 @@ impl Tcb {
             received: _,
             urg_seq,
             urg_byte,
-            ts_recent: _,
+            ts_recent,
             ts_offset: _,
             ts_recent_at,
             delack,
@@ -226,7 +233,7 @@ impl Tcb {
         (now.as_millis() as u32).wrapping_sub(*cwnd_used_at).min(OLD.as_millis() as u32).hash(h);
         // Reports of duplicates are believed up to the number of retransmissions; so many at once do not come.
         let reported = loss.as_ref().map_or(0, |board| board.dsack_dups);
-        stats.retransmissions.saturating_sub(reported).min(16).hash(h);
+        (i64::from(stats.retransmissions) - i64::from(reported)).clamp(-16, 16).hash(h);
         if let Some(board) = loss {
             board.fingerprint((*snd_una, stats.delivered), now, h);
         }
@@ -261,8 +268,9 @@ impl Tcb {
             (*urg_seq - *rcv_nxt, urg_byte).hash(h);
         }
         if is.contains(Is::TIMESTAMPS) {
-            // The stamp itself counts from the peer's secret offset; what matters is how old it is.
+            // When it came and when it was made: a segment may have been on its way for long.
             age(now, *ts_recent_at, h);
+            stamp_age(now, *ts_recent).hash(h);
         }
         (delack.quick, delack.ato_ms, delack.rcv_mss).hash(h);
         age(now, delack.last_data, h);

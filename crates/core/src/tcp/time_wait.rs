@@ -225,7 +225,7 @@ impl<A: Address> Record<A> {
             rcv_nxt: _,
             snd_nxt: _,
             rcv_wnd,
-            ts_recent: _,
+            ts_recent,
             ts_recent_ms,
             entered_ms,
             last_oow_ms,
@@ -242,7 +242,7 @@ impl<A: Address> Record<A> {
         (local.to_ip(), remote.to_ip(), local_port, remote_port, current).hash(h);
         (rcv_wnd, restarts, *flags - TwFlags::HALF_CLOSED, rcv_wscale, ttl, tos).hash(h);
         if flags.contains(TwFlags::TIMESTAMPS) {
-            ts_recent_ms.wrapping_sub(now_ms).hash(h);
+            (ts_recent_ms.wrapping_sub(now_ms), ts_recent.wrapping_sub(now_ms)).hash(h);
         }
         entered_ms.wrapping_sub(now_ms).hash(h);
         if flags.contains(TwFlags::OOW_SENT) {

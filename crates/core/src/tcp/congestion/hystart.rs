@@ -182,7 +182,9 @@ impl Rounds {
         if *found {
             return;
         }
-        (samples, css_rounds, (*end - origin.una).max(0), least).hash(&mut h);
+        (samples, css_rounds, least).hash(&mut h);
+        // Before the first round the classic one has no end.
+        (*kind != HyStart::Classic || *first != u32::MAX).then(|| (*end - origin.una).max(0)).hash(&mut h);
         if *kind == HyStart::Classic {
             // A train that has stopped does not go on.
             let now = clock(origin.now);
