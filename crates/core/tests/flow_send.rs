@@ -313,6 +313,21 @@ fn an_idle_window_is_not_trusted() {
     assert!(info(&rig).ssthresh >= grown / 4 * 3);
 }
 
+// The send buffer is in pieces of 16 KiB; the rig compares what is sent with what was written.
+#[test]
+fn a_lone_short_segment_carries_its_text_wherever_it_lies_in_the_buffer() {
+    let mut rig = open(reno());
+    rig.check_text = true;
+    let mut end = 0;
+    for len in (1..300).step_by(7).cycle().take(400) {
+        rig.write_len(len);
+        assert_eq!(pieces(&mut rig), [(end, len)]);
+        end += len as i64;
+        rig.inject(seg("ACK", 0, end));
+    }
+    assert!(end > 3 * 16_384, "it crossed several of them");
+}
+
 // R7661 3: a window that is not used does not grow.
 #[test]
 fn an_unused_window_does_not_grow() {

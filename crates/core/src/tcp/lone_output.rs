@@ -35,7 +35,8 @@ impl Tcb {
         let fits = len < self.payload_mss(header) && !end.after(self.window_end());
         let one_write =
             len == 0 || self.marks.queue.only().is_some_and(|mark| mark.end == self.snd_buf.end());
-        (plain && fits && one_write).then_some(len)
+        let one_piece = self.snd_buf.last(len as usize).len() == len as usize;
+        (plain && fits && one_write && one_piece).then_some(len)
     }
 
     /// Sends what [`Tcb::lone_text`] found, in a state that may send it. The outer `None`: the general way has to be taken.
