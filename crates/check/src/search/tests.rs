@@ -73,17 +73,6 @@ fn a_crash_and_an_abort_have_exactly_the_states_of_the_plain_search() {
     compare("power-off/duplicate+ts", 500);
 }
 
-/// The whole short list so; some minutes, in a release build:
-/// `cargo test --release -p lastack-check every_configuration -- --ignored`.
-#[test]
-#[ignore = "minutes; the two above have a sample of it"]
-fn every_configuration_of_the_short_list_has_exactly_the_states_of_the_plain_search() {
-    for configuration in configurations().iter().filter(|c| c.short) {
-        println!("{}", configuration.name);
-        compare(&configuration.name, 1);
-    }
-}
-
 #[test]
 fn budgets_cover_what_is_no_wider() {
     let whole = Budget { losses: 2, duplicates: 1, early_timers: 1 };

@@ -87,6 +87,11 @@ impl Rounds {
         }
     }
 
+    /// There is a window whose end is known.
+    fn has_begun(&self) -> bool {
+        self.first != u32::MAX || self.kind != HyStart::Classic && self.least != u32::MAX
+    }
+
     /// The same before anything was sent.
     pub(super) fn fresh(&self) -> Self {
         Self::new(self.kind)
@@ -106,7 +111,7 @@ impl Rounds {
     /// Linux `hystart_update`.
     fn classic(&mut self, window: &mut Window, ack: &Brief, rtt: u32, min: u32) {
         let now = clock(ack.now);
-        if ack.una.after(self.end) || self.first == u32::MAX {
+        if ack.una.after(self.end) || !self.has_begun() {
             self.begin(ack.now, ack.nxt);
         }
         if window.cwnd < LOW_WINDOW {
@@ -132,7 +137,9 @@ impl Rounds {
 
     /// RFC 9406 4.2.
     fn plus_plus(&mut self, window: &mut Window, ack: &Brief, rtt: u32) {
-        if ack.una.after(self.end) {
+        if !self.has_begun() {
+            self.end = ack.nxt;
+        } else if ack.una.after(self.end) {
             self.end = ack.nxt;
             (self.first, self.least, self.samples) = (self.least, u32::MAX, 0);
             if self.css_rounds > 0 {
@@ -183,8 +190,7 @@ impl Rounds {
             return;
         }
         (samples, css_rounds, least).hash(&mut h);
-        // Before the first round the classic one has no end.
-        (*kind != HyStart::Classic || *first != u32::MAX).then(|| (*end - origin.una).max(0)).hash(&mut h);
+        self.has_begun().then(|| (*end - origin.una).max(0)).hash(&mut h);
         if *kind == HyStart::Classic {
             // A train that has stopped does not go on.
             let now = clock(origin.now);

@@ -82,7 +82,17 @@ fn off_stops_at_nothing() {
 
 #[test]
 fn plus_plus_grows_by_a_quarter_for_five_windows_and_then_avoids_congestion() {
-    let mut sender = Sender::new(HyStart::PlusPlus);
+    grows_by_a_quarter(Sender::new(HyStart::PlusPlus));
+}
+
+#[test]
+fn plus_plus_does_the_same_from_any_initial_number() {
+    for una in [1 << 31, 3 << 30, u32::MAX - 5000] {
+        grows_by_a_quarter(Sender { una, ..Sender::new(HyStart::PlusPlus) });
+    }
+}
+
+fn grows_by_a_quarter(mut sender: Sender) {
     (0..3).for_each(|_| sender.round(ms(100), Duration::ZERO));
     assert_eq!(sender.window.cwnd, 80);
     sender.round(ms(120), Duration::ZERO);
