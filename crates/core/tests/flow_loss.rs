@@ -118,3 +118,69 @@ proptest! {
         play(&steps, sack, timestamps);
     }
 }
+
+/// Reports the segments with these numbers; `echo` is the stamp of the first transmission.
+fn report(rig: &mut Rig, segments: core::ops::Range<u32>, echo: u32) {
+    let mut options = Options { timestamps: Some((rig.peer_ts(), echo)), ..Options::default() };
+    let text = rig.iss + 1;
+    options.sack.push(text + segments.start * MSS, text + segments.end * MSS);
+    rig.inject(seg("ACK", 0, 0).win(u16::MAX).options(options));
+    rig.pump();
+}
+
+/// A timeout that F-RTO undid while the first four of six segments are under way again, of which the first alone is lost
+/// once more.
+fn undone_with_retransmissions_under_way() -> Rig {
+    // Its window grows with what is reported, too.
+    let setup = Setup { sack: true, timestamps: true, scale: Some(7), ..Setup::default() };
+    let mut rig = Rig::new(setup.with(|config| config.tcp.congestion = "bbr".into()));
+    rig.open();
+    rig.write(&vec![7; 6 * MSS as usize]).unwrap();
+    rig.pump();
+    let echo = rig.ts_echo;
+    // The probe repeats the last segment, the timer the first.
+    while rig.stack.counters().timeouts == 0 {
+        rig.advance(ms(50));
+        rig.pump();
+    }
+    rig.take();
+    report(&mut rig, 5..6, echo);
+    rig.advance(ms(100));
+    rig.pump();
+    let sent = rig.take();
+    assert_eq!(sent, [1448, 2896, 4344].map(|seq| format!("ACK {seq}(1448) ack 0")));
+    let before = rig.stack.counters().undos;
+    report(&mut rig, 4..6, echo);
+    assert_eq!(rig.stack.counters().undos, before + 1);
+    rig.take();
+    rig.advance(ms(100));
+    report(&mut rig, 1..6, echo);
+    rig
+}
+
+#[test]
+fn a_lost_retransmission_is_found_although_the_timeout_was_undone() {
+    let mut rig = undone_with_retransmissions_under_way();
+    rig.advance(ms(200));
+    rig.pump();
+    let sent = rig.take();
+    assert!(sent.iter().any(|line| line.starts_with("ACK 0(1448)")), "{sent:?}");
+    assert_eq!(rig.stack.counters().lost_retransmissions, 1);
+}
+
+#[test]
+fn the_timer_sends_the_first_segment_again_whatever_seems_to_be_under_way() {
+    let mut rig = undone_with_retransmissions_under_way();
+    rig.advance(ms(200));
+    rig.pump();
+    for _ in 0..3 {
+        let timeouts = rig.stack.counters().timeouts;
+        rig.take();
+        while rig.stack.counters().timeouts == timeouts {
+            rig.advance(ms(50));
+            rig.pump();
+        }
+        let sent = rig.take();
+        assert!(sent.iter().any(|line| line.starts_with("ACK 0(1448)")), "{sent:?}");
+    }
+}

@@ -124,7 +124,7 @@ impl Tcb {
     #[inline]
     pub(crate) fn check_app_limited(&mut self) {
         let unsent = self.write_seq() - self.snd_nxt;
-        let all_resent = self.loss.as_deref().is_none_or(|board| board.lost_out <= board.retrans_out);
+        let all_resent = self.loss.as_deref().is_none_or(|board| board.waiting == 0);
         if unsent.max(0).cast_unsigned() < self.effective_mss()
             && self.in_flight() < self.congestion.cwnd()
             && all_resent

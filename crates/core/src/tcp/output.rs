@@ -260,10 +260,11 @@ impl Tcb {
             self.board().probe = Probe::None;
             let piece = match probe {
                 Probe::New => self.next_new(cx, mss, header, mss as usize, true),
+                Probe::First => self.first_segment(cx, mss),
                 _ => self.last_segment(mss),
             };
             if let Some(piece) = piece {
-                return Some(Piece { probe: true, ..piece });
+                return Some(Piece { probe: probe != Probe::First, ..piece });
             }
         }
         if resend == Resend::Lost

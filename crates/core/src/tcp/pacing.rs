@@ -10,6 +10,7 @@
 
 use super::congestion::Needs;
 use super::options::Knob;
+use super::scoreboard::Probe;
 use super::tcb::Tcb;
 use crate::ctx::Ctx;
 use crate::time::Instant;
@@ -143,16 +144,19 @@ impl Tcb {
         (bytes / mss.max(1)).max(least).max(1)
     }
 
-    /// Whether the next packet has to wait for its time. Then the connection gets a turn when that has come.
+    /// Whether the next packet has to wait for its time. Then the connection gets a turn when that has come. What a timer
+    /// sends again waits for none (Linux `tcp_retransmit_timer`, `tcp_send_loss_probe`).
     #[inline]
     pub(crate) fn pacing_holds(&mut self, cx: &mut Ctx) -> bool {
         if self.rare.pacer.is_none() {
             return false;
         }
         let inside = self.in_burst();
+        let by_timer =
+            self.loss.as_deref().is_some_and(|board| matches!(board.probe, Probe::First | Probe::Last));
         let key = self.key;
         let pacer = self.pacer_mut();
-        if inside || pacer.next <= cx.now {
+        if inside || by_timer || pacer.next <= cx.now {
             return false;
         }
         if !pacer.waits {

@@ -110,8 +110,10 @@ impl Tcb {
             }
             let left = self.rack_left(cx, sent.at, window);
             if left == 0 {
-                self.mark_lost_at(index);
-                cx.counters.lost_retransmissions += u64::from(sent.is(SentFlags::LOST));
+                if let (Some(board), Some(sent)) = (self.loss.as_deref_mut(), self.rtx.get_mut(index)) {
+                    board.mark_resent_lost(sent);
+                }
+                cx.counters.lost_retransmissions += u64::from(sent.is(SentFlags::RESENT));
                 self.board().resent.pop_front();
             } else {
                 wait = wait.max(left);

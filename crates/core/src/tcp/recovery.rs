@@ -314,7 +314,7 @@ impl Tcb {
             board.reordering = board.reordering.min(super::scoreboard::REORDERING);
         }
         board.tlp_end = None;
-        board.probe = super::scoreboard::Probe::None;
+        board.probe = super::scoreboard::Probe::First;
         board.frto = frto;
         board.resend = Resend::Lost;
         self.set_ca_state(cx, CaState::Loss);
@@ -425,7 +425,7 @@ impl Tcb {
         }
         let board = self.board();
         if unmark {
-            board.lost_out = 0;
+            (board.lost_out, board.waiting) = (0, 0);
             board.originals_from = una;
         }
         board.undo_marker = None;

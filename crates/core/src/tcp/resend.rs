@@ -15,7 +15,7 @@ impl Tcb {
     /// Something may have to be sent again, or a probe is due.
     pub(crate) fn wants_resend(&self) -> bool {
         self.loss.as_deref().is_some_and(|board| {
-            board.probe != Probe::None || (board.resend == Resend::Lost && board.lost_out > board.retrans_out)
+            board.probe != Probe::None || (board.resend == Resend::Lost && board.waiting > 0)
         })
     }
 
@@ -64,6 +64,18 @@ impl Tcb {
         let end =
             self.rtx.get(last).map(|sent| sent.end).filter(|_| last > index || (first.segs > 1 && most > 1));
         self.board().resend_pushes = end;
+    }
+
+    /// The first segment in flight again, after a timeout: neither the congestion window nor what else is taken to be
+    /// under way keeps it back (Linux `tcp_retransmit_timer`).
+    pub(super) fn first_segment(&mut self, cx: &Ctx, mss: u32) -> Option<Piece> {
+        if self.rtx.is_empty() || self.handshake_unacked() {
+            return None;
+        }
+        if self.knobs.has(Knob::SEGMENTATION_MODEL) {
+            self.model_resent_packet(cx, 0, mss);
+        }
+        self.repeat(0, mss)
     }
 
     /// The last segment in flight again, as a probe.

@@ -103,15 +103,17 @@ pub(crate) enum Resend {
     New,
 }
 
-/// A tail-loss probe that waits to be sent.
+/// What a timer sends, whatever the congestion window says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Probe {
     #[default]
     None,
-    /// New data, whatever the congestion window.
+    /// New data, as a tail-loss probe.
     New,
-    /// The last segment again.
+    /// The last segment again, as a tail-loss probe.
     Last,
+    /// The first segment again: the retransmission timer ran out.
+    First,
 }
 
 /// RACK's memory (RFC 8985 5.2).
@@ -139,6 +141,9 @@ pub(crate) struct Board {
     pub(crate) sacked_out: u32,
     /// Segments taken as lost.
     pub(crate) lost_out: u32,
+    /// Segments taken as lost of which nothing is under way. (Linux compares `lost_out` to `retrans_out`; they differ by
+    /// more than this after an undo.)
+    pub(crate) waiting: u32,
     /// Segments sent again and under way.
     pub(crate) retrans_out: u32,
     /// Segments ever taken as lost.
@@ -188,6 +193,7 @@ impl Board {
         Self {
             sacked_out: 0,
             lost_out: 0,
+            waiting: 0,
             retrans_out: 0,
             lost: 0,
             dsack_dups: 0,
@@ -228,6 +234,7 @@ impl Board {
         let Self {
             sacked_out,
             lost_out,
+            waiting,
             retrans_out,
             lost: _,
             dsack_dups: _,
@@ -254,7 +261,7 @@ impl Board {
             reneged,
         } = self;
         let ahead = |seq: SeqNumber| (seq - una).max(0);
-        (sacked_out, lost_out, retrans_out, resend, probe, reordering).hash(h);
+        (sacked_out, lost_out, waiting, retrans_out, resend, probe, reordering).hash(h);
         [*highest_sack, *resend_from, *originals_from].map(ahead).hash(h);
         seen.map(|(start, end)| (ahead(start), ahead(end))).hash(h);
         for (start, at) in resent {
@@ -276,6 +283,9 @@ impl Board {
         }
         if flags.contains(SentFlags::LOST) {
             self.lost_out = self.lost_out.saturating_sub(segs);
+            if !flags.contains(SentFlags::RESENT) {
+                self.waiting = self.waiting.saturating_sub(segs);
+            }
         }
         if flags.contains(SentFlags::RESENT) {
             self.retrans_out = self.retrans_out.saturating_sub(segs);
@@ -284,7 +294,10 @@ impl Board {
 
     fn count(&mut self, flags: SentFlags, segs: u32) {
         self.sacked_out += if flags.contains(SentFlags::SACKED) { segs } else { 0 };
-        self.lost_out += if flags.contains(SentFlags::LOST) { segs } else { 0 };
+        if flags.contains(SentFlags::LOST) {
+            self.lost_out += segs;
+            self.waiting += if flags.contains(SentFlags::RESENT) { 0 } else { segs };
+        }
         self.retrans_out += if flags.contains(SentFlags::RESENT) { segs } else { 0 };
     }
 
@@ -306,14 +319,27 @@ impl Board {
         if !sent.is(SentFlags::LOST) {
             sent.flags |= SentFlags::LOST;
             self.lost_out += segs;
+            self.waiting += if sent.is(SentFlags::RESENT) { 0 } else { segs };
         } else if sent.is(SentFlags::RESENT) {
             sent.flags -= SentFlags::RESENT;
             self.retrans_out = self.retrans_out.saturating_sub(segs);
+            self.waiting += segs;
         } else {
             return false;
         }
         self.lost = self.lost.wrapping_add(segs);
         true
+    }
+
+    /// Takes the retransmission of `sent` as lost, also if an undo took the mark of the original away meanwhile. (On Linux
+    /// the original is marked then and the retransmission still counts as under way, until the timer runs out.)
+    pub(crate) fn mark_resent_lost(&mut self, sent: &mut Sent) {
+        let undone = sent.is(SentFlags::RESENT) && !sent.is(SentFlags::LOST);
+        if undone {
+            sent.flags |= SentFlags::LOST;
+            self.lost_out += u32::from(sent.segs);
+        }
+        self.mark_lost(sent);
     }
 }
 
