@@ -3,7 +3,7 @@
 #![allow(missing_docs)] // criterion's macros make an undocumented function
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use lastack_bench::workload::{Case, Peer, Unit};
+use lastack_bench::workload::{Case, Peer, Unit, WINDOW};
 use std::time::Duration;
 
 /// Work of one iteration: small enough for ten samples of the slowest within some seconds.
@@ -28,7 +28,7 @@ fn cases(criterion: &mut Criterion, cases: &[Case]) {
             });
             let mut workload = None;
             group.bench_function(BenchmarkId::from_parameter(peer.name()), |bencher| {
-                let workload = workload.get_or_insert_with(|| case.prepare(peer));
+                let workload = workload.get_or_insert_with(|| case.prepare(peer, WINDOW));
                 bencher.iter(|| workload.run(work));
             });
         }

@@ -43,11 +43,12 @@ pub fn measured(work: &mut dyn FnMut()) {
     work();
 }
 
-/// Does the work of `case` on `peer` inside [`measured`].
+/// Does work of `case` on `peer` inside [`measured`]: so many units, or as many as suit callgrind. `window` is that of the bulk
+/// cases in bytes.
 #[must_use]
-pub fn count(case: Case, peer: Peer) -> Counted {
-    let mut workload = case.prepare(peer);
-    let work = case.counted_work(peer);
+pub fn count(case: Case, peer: Peer, work: Option<u64>, window: usize) -> Counted {
+    let mut workload = case.prepare(peer, window);
+    let work = work.unwrap_or_else(|| case.counted_work(peer));
     let before = workload.segments();
     measured(&mut || workload.run(work));
     Counted { work, segments: workload.segments() - before }

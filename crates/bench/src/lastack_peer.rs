@@ -56,12 +56,12 @@ struct End {
 }
 
 impl End {
-    fn new(addresses: &[IpAddr], prefix: u8, caps: Capabilities, seed: u8) -> Self {
+    fn new(addresses: &[IpAddr], prefix: u8, caps: Capabilities, (seed, window): (u8, usize)) -> Self {
         let addresses = addresses.iter().map(|&ip| Cidr::new(ip, prefix).expect("the prefix fits")).collect();
         let mut config = Config { addresses, ..Config::default() };
-        config.tcp.recv_buffer_initial = WINDOW;
-        config.tcp.recv_buffer_max = WINDOW;
-        config.tcp.send_buffer_max = WINDOW;
+        config.tcp.recv_buffer_initial = window;
+        config.tcp.recv_buffer_max = window;
+        config.tcp.send_buffer_max = window;
         Self { stack: Stack::new(config, caps, [seed; 32], Instant::ZERO) }
     }
 
@@ -103,15 +103,15 @@ struct Duo {
 }
 
 impl Duo {
-    fn new((mtu, gso): (u16, u32), family: Family, server_addresses: u16) -> Self {
+    fn new((mtu, gso): (u16, u32), family: Family, server_addresses: u16, window: usize) -> Self {
         let mut caps = Capabilities::plain(mtu);
         if gso > 0 {
             caps = Capabilities { mtu, tx_checksum: true, tx_gso_v4: gso, tx_gso_v6: gso };
         }
         let frame = usize::from(mtu).max(gso as usize);
         let servers: Vec<IpAddr> = (1..=server_addresses).map(|n| family.server(n)).collect();
-        let client = End::new(&[family.client()], family.prefix(), caps, 1);
-        let mut server = End::new(&servers, family.prefix(), caps, 2);
+        let client = End::new(&[family.client()], family.prefix(), caps, (1, window));
+        let mut server = End::new(&servers, family.prefix(), caps, (2, window));
         let listener = server.stack.tcp_socket();
         let any: IpAddr = match family {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
@@ -194,10 +194,11 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// A connection over a link of the given MTU and largest segment, past slow start.
+    /// A connection over a link of the given MTU and largest segment, with windows and buffers of `window` bytes, past slow
+    /// start.
     #[must_use]
-    pub fn new(link: (u16, u32)) -> Self {
-        let mut duo = Duo::new(link, Family::V4, 1);
+    pub fn new(link: (u16, u32), window: usize) -> Self {
+        let mut duo = Duo::new(link, Family::V4, 1, window);
         let (ours, theirs) = duo.open(0, 1);
         let mut bulk = Self {
             duo,
@@ -207,7 +208,7 @@ impl Bulk {
             written: 0,
             sink: vec![0; COPY],
         };
-        bulk.run(8 * WINDOW as u64);
+        bulk.run(8 * window as u64);
         bulk
     }
 
@@ -229,6 +230,8 @@ impl Bulk {
         while got < work {
             self.duo.tick(ROUND_MICROS);
             let now = self.duo.now;
+            let Duo { client, back, .. } = &mut self.duo;
+            client.receive(now, back);
             while sent < work {
                 let want = usize::try_from(work - sent).unwrap_or(COPY).min(COPY);
                 let piece = slice_at(&self.source, self.written + sent, want);
@@ -238,8 +241,8 @@ impl Bulk {
                     Err(error) => panic!("lastack: write: {error}"),
                 }
             }
-            self.duo.poll_client();
-            let Duo { server, there, .. } = &mut self.duo;
+            let Duo { client, server, there, .. } = &mut self.duo;
+            client.transmit(now, there);
             server.receive(now, there);
             let before = got;
             loop {
@@ -313,7 +316,7 @@ impl Churn {
     #[must_use]
     pub fn for_family(family: Family) -> Self {
         Self {
-            duo: Duo::new((1500, 0), family, MANY_ADDRESSES),
+            duo: Duo::new((1500, 0), family, MANY_ADDRESSES, WINDOW),
             made: 0,
             gap: TimeWait::Lastack.gap_micros(),
             served: false,
@@ -450,7 +453,7 @@ impl Idle {
     /// under way is made here, so that it does not count as memory of the connections.
     #[must_use]
     pub fn new(family: Family, count: usize) -> Self {
-        let mut duo = Duo::new((1500, 0), family, MANY_ADDRESSES);
+        let mut duo = Duo::new((1500, 0), family, MANY_ADDRESSES, WINDOW);
         duo.there.reserve(4 * BATCH);
         duo.back.reserve(4 * BATCH);
         Self { duo, ours: Vec::with_capacity(count), theirs: Vec::with_capacity(count) }

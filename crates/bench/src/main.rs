@@ -8,7 +8,7 @@ use lastack_bench::gateway::{self, Tool, place};
 use lastack_bench::memory::{self, Figure};
 use lastack_bench::summary::{self, Outcome};
 use lastack_bench::wan::{self, Plan, Point, Section};
-use lastack_bench::workload::{Case, Peer};
+use lastack_bench::workload::{Case, Peer, WINDOW};
 use lastack_bench::{competition, matrix, page};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
@@ -79,6 +79,12 @@ enum What {
         case: Case,
         /// The stack.
         peer: Peer,
+        /// Units of work, for a profiler that needs more than callgrind.
+        #[arg(long)]
+        work: Option<u64>,
+        /// Window and socket buffers of the bulk cases, in bytes.
+        #[arg(long, default_value_t = WINDOW, value_parser = window)]
+        window: usize,
     },
 }
 
@@ -93,6 +99,15 @@ struct Timing {
     /// Only this case; may be given several times. By default all of the command's.
     #[arg(long = "case", value_name = "CASE")]
     cases: Vec<Case>,
+    /// Window and socket buffers of the bulk cases, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = WINDOW, value_parser = window)]
+    window: usize,
+}
+
+fn window(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().map_err(|error| format!("{error}"))?;
+    // One segment of the largest link, and what a window can say.
+    if (65_536..=1 << 30).contains(&bytes) { Ok(bytes) } else { Err("from 65536 to 1073741824".to_owned()) }
 }
 
 #[derive(clap::Args)]
@@ -338,7 +353,7 @@ impl Report {
     fn time(&mut self, cases: &[Case], timing: &Timing) {
         for &case in cases.iter().filter(|case| timing.cases.is_empty() || timing.cases.contains(case)) {
             eprintln!("{} ...", case.name());
-            self.timing.push(summary::measure(case, usize::from(timing.runs), timing.work));
+            self.timing.push(summary::measure(case, timing.window, usize::from(timing.runs), timing.work));
         }
     }
 
@@ -434,8 +449,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         What::Sharing(table) => return table.run("sharing", competition::sharing),
         What::GatewayServer => return Ok(place::server()?),
         What::GatewayLoad { server, load, seconds } => return place::client(server, load, *seconds),
-        What::Count { case, peer } => {
-            println!("{}", serde_json::to_string(&callgrind::count(*case, *peer))?);
+        What::Count { case, peer, work, window } => {
+            println!("{}", serde_json::to_string(&callgrind::count(*case, *peer, *work, *window))?);
             return Ok(());
         }
     }

@@ -7,6 +7,7 @@ use lastack_sim::{FailureKind, Scenario, run_scenario};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -52,21 +53,25 @@ pub fn measure(threads: usize) -> Result<String, Box<dyn Error>> {
     let points = points();
     let runs: Vec<_> = points.iter().flat_map(|point| COLUMNS.map(|column| (*point, column))).collect();
     let (next, shares) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let terminal = io::stderr().is_terminal();
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((point, column)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let share = share(point, *column);
-                    let number = next.load(Ordering::Relaxed);
                     if let Ok(mut shares) = shares.lock() {
                         shares.insert(key(point, *column), share);
-                        eprint!("\r{} of {} runs", shares.len().min(number), runs.len());
+                        if terminal {
+                            eprint!("\r{} of {} runs", shares.len(), runs.len());
+                        }
                     }
                 }
             });
         }
     });
-    eprintln!();
+    if terminal {
+        eprintln!();
+    }
     let shares = shares.into_inner().map_err(|_| "a run panicked")?;
     let mut text = heading();
     for point in &points {

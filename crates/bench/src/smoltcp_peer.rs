@@ -1,13 +1,13 @@
 //! smoltcp on both ends of the link.
 //!
-//! Its congestion control is off (the default, and its fastest). One interface is polled at each end, as its
-//! documentation has it; every poll looks at every socket of the set.
+//! Its congestion control is CUBIC, its default with the features that this workspace asks for, and lastack's too. One interface is
+//! polled at each end, as its documentation has it; every poll looks at every socket of the set.
 
 use crate::link::{Link, Packet};
 use crate::stream::{PERIOD, pattern, slice_at};
-use crate::workload::{CHURN_BUFFER, COPY, Peer, ROUND_MICROS, TimeWait, WINDOW, Workload};
+use crate::workload::{CHURN_BUFFER, COPY, Peer, ROUND_MICROS, TimeWait, Workload};
 use lastack_core::wire::PacketMeta;
-use smoltcp::iface::{Config, Interface, PollIngressSingleResult, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
@@ -92,19 +92,21 @@ impl End {
         Self { port, interface, sockets: SocketSet::new(Vec::new()) }
     }
 
-    fn poll(&mut self, now: Instant) {
-        self.interface.poll(now, &mut self.port, &mut self.sockets);
-    }
-
-    /// The first half of `poll`. An application that acts before the second half lets its answers carry the ACKs.
+    /// The first half of a poll. An application that acts before the second half lets its answers carry the ACKs.
     fn receive(&mut self, now: Instant) {
         self.interface.poll_maintenance(now);
         let Self { interface, port, sockets } = self;
         while interface.poll_ingress_single(now, port, sockets) != PollIngressSingleResult::None {}
     }
 
+    /// One packet of each socket at the most.
     fn transmit(&mut self, now: Instant) {
         self.interface.poll_egress(now, &mut self.port, &mut self.sockets);
+    }
+
+    fn transmit_all(&mut self, now: Instant) {
+        let Self { interface, port, sockets } = self;
+        while interface.poll_egress(now, port, sockets) != PollResult::None {}
     }
 
     /// Polls this end with one socket that is not in its set.
@@ -204,16 +206,16 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// A connection over a link of the given MTU and largest segment.
+    /// A connection over a link of the given MTU and largest segment, with buffers of `window` bytes.
     #[must_use]
-    pub fn new(link: (u16, u32)) -> Self {
+    pub fn new(link: (u16, u32), window: usize) -> Self {
         let mut duo = Duo::new(link);
-        let (ours, theirs) = duo.connect_alone(WINDOW, 50_000, SERVER_PORT);
+        let (ours, theirs) = duo.connect_alone(window, 50_000, SERVER_PORT);
         let sender = duo.client.sockets.add(ours);
         let receiver = duo.server.sockets.add(theirs);
         let mut bulk =
             Self { duo, sender, receiver, source: pattern(COPY + PERIOD), written: 0, sink: vec![0; COPY] };
-        bulk.run(8 * WINDOW as u64);
+        bulk.run(8 * window as u64);
         bulk
     }
 
@@ -228,6 +230,7 @@ impl Bulk {
         let (mut sent, mut got, mut idle) = (0u64, 0u64, 0u64);
         while got < work {
             let now = self.duo.tick(ROUND_MICROS);
+            self.duo.client.receive(now);
             let socket = self.duo.client.sockets.get_mut::<Socket<'_>>(self.sender);
             while sent < work && socket.can_send() {
                 let want = usize::try_from(work - sent).unwrap_or(COPY).min(COPY);
@@ -235,7 +238,7 @@ impl Bulk {
                 let n = socket.send_slice(piece).expect("the connection stays open");
                 sent += n as u64;
             }
-            self.duo.client.poll(now);
+            self.duo.client.transmit_all(now);
             self.duo.server.receive(now);
             let before = got;
             let socket = self.duo.server.sockets.get_mut::<Socket<'_>>(self.receiver);

@@ -75,8 +75,8 @@ fn cpu_seconds() -> f64 {
 }
 
 /// One run on a fresh pair of stacks.
-fn run(case: Case, peer: Peer, percent: u64) -> Run {
-    let mut workload = case.prepare(peer);
+fn run(case: Case, peer: Peer, window: usize, percent: u64) -> Run {
+    let mut workload = case.prepare(peer, window);
     let work = (case.work(peer) * percent / 100).max(1);
     let (packets, segments) = (workload.packets(), workload.segments());
     let (cpu, wall) = (cpu_seconds(), Instant::now());
@@ -85,11 +85,12 @@ fn run(case: Case, peer: Peer, percent: u64) -> Run {
     Run { work, cpu, wall, packets: workload.packets() - packets, segments: workload.segments() - segments }
 }
 
-/// Runs `case` `runs` times on each stack, in turns; `percent` scales the work of a run.
+/// Runs `case` `runs` times on each stack, in turns; `window` is that of the bulk cases in bytes, and `percent` scales the work of
+/// a run.
 #[must_use]
-pub fn measure(case: Case, runs: usize, percent: u64) -> Outcome {
+pub fn measure(case: Case, window: usize, runs: usize, percent: u64) -> Outcome {
     let runs: Vec<[Run; 2]> =
-        (0..runs.max(1)).map(|_| Peer::ALL.map(|peer| run(case, peer, percent))).collect();
+        (0..runs.max(1)).map(|_| Peer::ALL.map(|peer| run(case, peer, window, percent))).collect();
     let (unit, scale) = match case.unit() {
         Unit::Byte => ("Gbit/s", 8e-9),
         Unit::Connection => ("connections/s", 1.0),

@@ -3,8 +3,9 @@
 use crate::{lastack_peer, smoltcp_peer};
 use clap::ValueEnum;
 
-/// Window and socket buffers of every bulk case, in bytes.
-pub const WINDOW: usize = 1 << 20;
+/// Window and socket buffers of the bulk cases, in bytes, unless something else is asked for: both ends' buffers and the
+/// packets between them stay in a second-level cache of 2 MiB, so that the stacks are measured and not the memory.
+pub const WINDOW: usize = 256 << 10;
 /// Bytes that the application hands over, and takes, in one call at the most.
 pub const COPY: usize = 64 << 10;
 /// Buffers of each smoltcp socket in the churn cases, in bytes: receive and send alike.
@@ -195,12 +196,12 @@ impl Case {
     }
 
     /// Two stacks of `peer` joined by the case's link, ready to be measured: connected and past slow start, or with
-    /// the idle connections opened and the TIME_WAIT table full.
+    /// the idle connections opened and the TIME_WAIT table full. `window` is that of the bulk cases, in bytes.
     #[must_use]
-    pub fn prepare(self, peer: Peer) -> Box<dyn Workload> {
+    pub fn prepare(self, peer: Peer, window: usize) -> Box<dyn Workload> {
         match (self.unit(), peer) {
-            (Unit::Byte, Peer::Lastack) => Box::new(lastack_peer::Bulk::new(self.link())),
-            (Unit::Byte, Peer::Smoltcp) => Box::new(smoltcp_peer::Bulk::new(self.link())),
+            (Unit::Byte, Peer::Lastack) => Box::new(lastack_peer::Bulk::new(self.link(), window)),
+            (Unit::Byte, Peer::Smoltcp) => Box::new(smoltcp_peer::Bulk::new(self.link(), window)),
             (Unit::Connection, Peer::Lastack) => {
                 Box::new(lastack_peer::Churn::new(self.idle(), self.time_wait()))
             }

@@ -3,7 +3,7 @@
 use lastack_bench::lastack_peer::{self, Family};
 use lastack_bench::smoltcp_peer;
 use lastack_bench::stream::{PERIOD, pattern, slice_at};
-use lastack_bench::workload::{COPY, Case, Peer, TimeWait, Workload};
+use lastack_bench::workload::{COPY, Case, Peer, TimeWait, WINDOW, Workload};
 
 /// Not a multiple of the pieces in which the application writes.
 const BYTES: u64 = 3_000_001;
@@ -20,7 +20,7 @@ fn compare(at: &mut u64) -> impl FnMut(&[u8]) {
 #[test]
 fn lastack_bulk_delivers_every_byte_in_its_place() {
     for case in Case::BULK {
-        let mut bulk = lastack_peer::Bulk::new(case.link());
+        let mut bulk = lastack_peer::Bulk::new(case.link(), WINDOW);
         let start = bulk.written();
         let mut at = start;
         bulk.run_checked(BYTES, compare(&mut at));
@@ -31,7 +31,7 @@ fn lastack_bulk_delivers_every_byte_in_its_place() {
 
 #[test]
 fn lastack_bulk_goes_on_past_the_wrap_of_sequence_numbers() {
-    let mut bulk = lastack_peer::Bulk::new(Case::BulkGso.link());
+    let mut bulk = lastack_peer::Bulk::new(Case::BulkGso.link(), WINDOW);
     bulk.run((4 << 30) + BYTES);
     assert_eq!(bulk.retransmissions(), 0);
 }
@@ -39,7 +39,7 @@ fn lastack_bulk_goes_on_past_the_wrap_of_sequence_numbers() {
 #[test]
 fn smoltcp_bulk_delivers_every_byte_in_its_place() {
     for case in Case::BULK {
-        let mut bulk = smoltcp_peer::Bulk::new(case.link());
+        let mut bulk = smoltcp_peer::Bulk::new(case.link(), WINDOW);
         let start = bulk.written();
         let mut at = start;
         bulk.run_checked(BYTES, compare(&mut at));
@@ -83,7 +83,7 @@ fn neither_stack_keeps_a_time_wait_in_the_bare_case() {
 fn both_stacks_send_the_same_number_of_packets_for_a_connection() {
     for case in [Case::Churn, Case::ChurnBare, Case::ChurnUneven] {
         for peer in Peer::ALL {
-            let mut churn = case.prepare(peer);
+            let mut churn = case.prepare(peer, WINDOW);
             let before = churn.packets();
             churn.run(50);
             assert_eq!(churn.packets() - before, 7 * 50, "{} on {}", case.name(), peer.name());
@@ -94,7 +94,7 @@ fn both_stacks_send_the_same_number_of_packets_for_a_connection() {
 #[test]
 fn idle_connections_stay_beside_the_churn() {
     for peer in Peer::ALL {
-        let mut churn = Case::ChurnIdle1k.prepare(peer);
+        let mut churn = Case::ChurnIdle1k.prepare(peer, WINDOW);
         let before = churn.packets();
         churn.run(20);
         let packets = churn.packets() - before;

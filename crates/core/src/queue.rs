@@ -4,7 +4,8 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
-/// See the module's documentation. The first entry is there if any is.
+/// See the module's documentation. An entry that finds the queue empty goes to `first`, every other to `rest`, and none moves: what is
+/// in `first` is in front, and `rest` may hold entries without it.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue<T> {
     first: Option<T>,
@@ -19,8 +20,13 @@ impl<T> Queue<T> {
     }
 
     #[inline]
+    fn rest_is_empty(&self) -> bool {
+        self.rest.as_ref().is_none_or(|rest| rest.is_empty())
+    }
+
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
+        self.first.is_none() && self.rest_is_empty()
     }
 
     #[inline]
@@ -36,25 +42,35 @@ impl<T> Queue<T> {
 
     #[inline]
     pub(crate) fn front(&self) -> Option<&T> {
-        self.first.as_ref()
+        match &self.first {
+            None => self.rest.as_ref()?.front(),
+            first => first.as_ref(),
+        }
     }
 
     /// The entry, if there is exactly one.
     #[inline]
     pub(crate) fn only(&self) -> Option<&T> {
-        if self.rest.as_ref().is_some_and(|rest| !rest.is_empty()) { None } else { self.first.as_ref() }
+        match &self.first {
+            None => self.rest.as_ref().filter(|rest| rest.len() == 1)?.front(),
+            first if self.rest_is_empty() => first.as_ref(),
+            _ => None,
+        }
     }
 
     /// Drops the entry that is known to be the only one, and memory for more than `most` entries.
     #[inline]
     pub(crate) fn clear_only(&mut self, most: usize) {
-        self.first = None;
+        self.pop_front();
         self.shrink_idle(most);
     }
 
     #[inline]
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
-        self.first.as_mut()
+        match &mut self.first {
+            None => self.rest.as_mut()?.front_mut(),
+            first => first.as_mut(),
+        }
     }
 
     #[inline]
@@ -70,9 +86,15 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Where in `rest` the entry with this number is; `None`: it is in `first`.
+    #[inline]
+    fn place(&self, index: usize) -> Option<usize> {
+        index.checked_sub(usize::from(self.first.is_some()))
+    }
+
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        match index.checked_sub(1) {
+        match self.place(index) {
             None => self.first.as_ref(),
             Some(index) => self.rest.as_ref()?.get(index),
         }
@@ -80,7 +102,7 @@ impl<T> Queue<T> {
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        match index.checked_sub(1) {
+        match self.place(index) {
             None => self.first.as_mut(),
             Some(index) => self.rest.as_mut()?.get_mut(index),
         }
@@ -88,7 +110,7 @@ impl<T> Queue<T> {
 
     #[inline]
     pub(crate) fn push_back(&mut self, value: T) {
-        if self.first.is_none() {
+        if self.is_empty() {
             self.first = Some(value);
         } else {
             self.rest.get_or_insert_default().push_back(value);
@@ -97,32 +119,36 @@ impl<T> Queue<T> {
 
     /// Puts `value` at `index`, at most the length; what was there and after it moves back.
     pub(crate) fn insert(&mut self, index: usize, value: T) {
-        match (index, self.first.is_none()) {
-            (_, true) => self.first = Some(value),
-            (0, false) => {
+        if self.is_empty() {
+            self.first = Some(value);
+            return;
+        }
+        let place = self.place(index);
+        let rest = self.rest.get_or_insert_default();
+        match place {
+            Some(index) => rest.insert(index.min(rest.len()), value),
+            None => {
                 if let Some(old) = self.first.replace(value) {
-                    self.rest.get_or_insert_default().push_front(old);
+                    rest.push_front(old);
                 }
-            }
-            (index, false) => {
-                let rest = self.rest.get_or_insert_default();
-                rest.insert((index - 1).min(rest.len()), value);
             }
         }
     }
 
     /// Takes the entry at `index` out.
     pub(crate) fn remove(&mut self, index: usize) -> Option<T> {
-        match index.checked_sub(1) {
-            None => self.pop_front(),
+        match self.place(index) {
+            None => self.first.take(),
             Some(index) => self.rest.as_mut()?.remove(index),
         }
     }
 
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<T> {
-        let next = self.rest.as_mut().and_then(|rest| rest.pop_front());
-        core::mem::replace(&mut self.first, next)
+        match self.first.take() {
+            None => self.rest.as_mut()?.pop_front(),
+            first => first,
+        }
     }
 
     #[inline]
@@ -137,8 +163,10 @@ impl<T> Queue<T> {
     /// not.
     pub(crate) fn partition_point(&self, mut pred: impl FnMut(&T) -> bool) -> usize {
         match &self.first {
-            Some(first) if pred(first) => 1 + self.rest.as_ref().map_or(0, |rest| rest.partition_point(pred)),
-            _ => 0,
+            Some(first) if !pred(first) => 0,
+            first => {
+                usize::from(first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.partition_point(pred))
+            }
         }
     }
 
@@ -158,7 +186,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Lets go of memory for more than `most` entries, if no entry but the first is left.
+    /// Lets go of memory for more than `most` entries, if `rest` is empty.
     #[inline]
     pub(crate) fn shrink_idle(&mut self, most: usize) {
         if let Some(rest) = self.rest.as_ref()
@@ -178,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn queue_behaves_as_a_deque(steps in proptest::collection::vec(0u32..6, 0..200)) {
+        fn queue_behaves_as_a_deque(steps in proptest::collection::vec(0u32..8, 0..200)) {
             let mut queue = Queue::new();
             let mut model = VecDeque::new();
             for (n, step) in steps.into_iter().enumerate() {
@@ -189,6 +217,11 @@ mod tests {
                     }
                     3 => prop_assert_eq!(queue.pop_front(), model.pop_front()),
                     4 => prop_assert_eq!(queue.pop_back(), model.pop_back()),
+                    5 => {
+                        queue.insert(n % (model.len() + 1), n);
+                        model.insert(n % (model.len() + 1), n);
+                    }
+                    6 => prop_assert_eq!(queue.remove(n % 3), model.remove(n % 3)),
                     _ => queue.shrink_idle(0),
                 }
                 prop_assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
@@ -201,9 +234,10 @@ mod tests {
                     prop_assert_eq!(queue.get(index), model.get(index));
                     prop_assert_eq!(queue.get_mut(index), model.get_mut(index));
                 }
-                for border in 0..=n {
-                    let below = |value: &usize| *value < border;
-                    prop_assert_eq!(queue.partition_point(below), model.partition_point(below));
+                // Entries are not in order where they were put between others.
+                for border in 0..=model.len() {
+                    let before = |value: &usize| model.iter().position(|other| other == value) < Some(border);
+                    prop_assert_eq!(queue.partition_point(before), border);
                 }
             }
         }

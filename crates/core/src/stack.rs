@@ -9,6 +9,7 @@ use crate::event::{Event, Ready, TransitionEvent};
 use crate::ip::{Arrival, Datagram, IcmpError, IcmpErrorKind, Ip, Received, Replies};
 use crate::slab::Key;
 use crate::socket::TcpHandle;
+use crate::tcp::emitted::Emitted;
 use crate::tcp::reset::send_reset;
 use crate::tcp::segment::{Seg, Verdict};
 use crate::tcp::set_state::set_state;
@@ -494,7 +495,7 @@ impl Stack {
         }
         if let Some(sent) = self.transmit_tcp(frame) {
             self.since_udp += 1;
-            return Some(sent);
+            return Some(sent.told());
         }
         self.transmit_udp(frame)
     }
@@ -526,7 +527,7 @@ impl Stack {
         })
     }
 
-    fn transmit_tcp(&mut self, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+    fn transmit_tcp(&mut self, frame: &mut [u8]) -> Option<Emitted> {
         while let Some(item) = self.cx.out.front().copied() {
             match item {
                 OutItem::Segment => {
@@ -548,7 +549,7 @@ impl Stack {
     }
 
     /// A turn of the connection at the head of the output queue.
-    fn transmit_connection(&mut self, key: Key, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+    fn transmit_connection(&mut self, key: Key, frame: &mut [u8]) -> Option<Emitted> {
         let Self { cx, tables, turn, .. } = self;
         let mut sent = None;
         let mut more = false;

@@ -147,20 +147,24 @@ impl Tcb {
     /// An acknowledgement that may be anything.
     #[inline(never)]
     fn general_ack(&mut self, cx: &mut Ctx, seg: &Seg<'_>) {
-        let mut ack = self.begin_ack(seg);
-        ack.told.set(Told::ECE, self.echoes_mark(seg));
+        let marked = self.echoes_mark(seg);
         if self.ecn.contains(Ecn::ACCURATE) {
             self.count_arrival(seg);
         }
         let was_shut = self.snd_wnd == 0;
-        if self.update_send_window(seg) {
-            ack.told |= Told::WINDOW;
-        }
+        let window = self.update_send_window(seg);
         if was_shut && self.snd_wnd > 0 {
             self.window_reopened(cx);
         }
         self.soft_error = None;
         self.probes_out = 0;
+        if self.rtx.is_empty() && self.loss.is_none() && seg.options.sack.is_empty() {
+            // Of a peer that sends and is sent nothing.
+            return self.window_probe_answered(cx);
+        }
+        let mut ack = self.begin_ack(seg);
+        ack.told.set(Told::ECE, marked);
+        ack.told.set(Told::WINDOW, window);
         if self.rtx.is_empty() {
             self.nothing_in_flight(cx, seg, &mut ack);
         } else {
@@ -391,17 +395,15 @@ impl Tcb {
     fn clean_rtx_queue(&mut self, cx: &mut Ctx, ack: &mut Ack, prior_high: SeqNumber) -> Option<Duration> {
         let mut cleaned = Cleaned { whole: true, ..Cleaned::default() };
         let una = self.snd_una;
-        while let Some(sent) = self.rtx.front().copied().filter(|sent| una.after(sent.start)) {
-            if sent.end.after(una) {
-                let segs = if sent.segs > 1 { self.trim_front() } else { 0 };
-                if segs > 0 {
-                    cleaned.whole = false;
-                    self.note_acked(cx, ack, &sent, segs, &mut cleaned);
-                }
+        while let Some(&Sent { start, end, .. }) = self.rtx.front()
+            && una.after(start)
+        {
+            if end.after(una) {
+                self.part_acked(cx, ack, &mut cleaned);
                 break;
             }
+            let Some(sent) = self.pop_sent() else { break };
             self.note_acked(cx, ack, &sent, sent.segs.into(), &mut cleaned);
-            self.pop_sent();
         }
         if self.rtx.is_empty() {
             self.rtx.shrink_idle(RTX_KEPT);
@@ -434,8 +436,19 @@ impl Tcb {
         sample
     }
 
+    /// The packet in front is acknowledged in part: whole segments of it may be.
+    #[inline(never)]
+    fn part_acked(&mut self, cx: &Ctx, ack: &mut Ack, cleaned: &mut Cleaned) {
+        let Some(sent) = self.rtx.front().copied().filter(|sent| sent.segs > 1) else { return };
+        let segs = self.trim_front();
+        if segs > 0 {
+            cleaned.whole = false;
+            self.note_acked(cx, ack, &sent, segs, cleaned);
+        }
+    }
+
     /// `segs` segments of `sent` are acknowledged in order.
-    #[inline]
+    #[inline(always)]
     fn note_acked(&mut self, cx: &Ctx, ack: &mut Ack, sent: &Sent, segs: u32, cleaned: &mut Cleaned) {
         if sent.is(SentFlags::RETRANSMITTED) {
             ack.told |= Told::RESENT_ACKED;

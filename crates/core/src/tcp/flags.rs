@@ -4,7 +4,8 @@ use super::tcb::Is;
 
 /// A set of [`Is`] in which each byte is read and written by itself. Setting a bit of a word is compiled to a write of
 /// one byte, and a read of the whole word soon after it has to wait until every earlier write has left the store buffer:
-/// behind the copy of a segment's text that is some 70 cycles.
+/// behind the copy of a segment's text that is some 70 cycles. And what is so already is not
+/// written again, for reads that the compiler makes wider all the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Held([u8; 4]);
 
@@ -20,8 +21,9 @@ impl Held {
     #[inline(always)]
     fn each(&mut self, flags: Is, change: impl Fn(u8, u8) -> u8) {
         for (held, mask) in self.0.iter_mut().zip(flags.bits().to_le_bytes()) {
-            if mask != 0 {
-                *held = change(*held, mask);
+            let new = change(*held, mask);
+            if mask != 0 && new != *held {
+                *held = new;
             }
         }
     }

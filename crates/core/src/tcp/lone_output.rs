@@ -3,11 +3,11 @@
 //! be.
 
 use super::ecn::NOT_ECT;
+use super::emitted::Emitted;
 use super::options::Knob;
 use super::scoreboard::{CaState, Sent, SentFlags};
 use super::tcb::{Is, Tcb};
 use crate::ctx::Ctx;
-use lastack_wire::PacketMeta;
 use lastack_wire::tcp::{Flags, Header};
 
 impl Tcb {
@@ -41,11 +41,7 @@ impl Tcb {
 
     /// Sends what [`Tcb::lone_text`] found, in a state that may send it. The outer `None`: the general way has to be taken.
     #[inline]
-    pub(super) fn output_lone(
-        &mut self,
-        cx: &mut Ctx,
-        frame: &mut [u8],
-    ) -> Option<Option<(usize, PacketMeta)>> {
+    pub(super) fn output_lone(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<Option<Emitted>> {
         let header = self.plain_header_len();
         let len = self.lone_text(cx, header)?;
         let start = self.snd_nxt;
@@ -61,14 +57,14 @@ impl Tcb {
         let stamps = self.stamps(cx);
         let text = self.snd_buf.last(len as usize);
         let emitted =
-            self.envelope(NOT_ECT).emit(frame, header + len as usize, cx.caps.tx_checksum, |segment| {
+            self.envelope(NOT_ECT).emit(frame, (header, len as usize), cx.caps.tx_checksum, |segment| {
                 let (_, mut sum) = fields.emit_summed(stamps, segment).ok()?;
                 if len > 0 {
                     sum.copy_bytes(text, segment.get_mut(header..)?);
                 }
                 Some(sum)
             });
-        let Some((packet, checksum)) = emitted else { return Some(None) };
+        let Some(emitted) = emitted else { return Some(None) };
         if len > 0 {
             self.stats.bytes_sent += u64::from(len);
             self.stats.data_segs_out = self.stats.data_segs_out.wrapping_add(1);
@@ -99,6 +95,6 @@ impl Tcb {
         }
         self.ack_sent();
         self.count_out(cx);
-        Some(Some((packet, PacketMeta { checksum, gso: None })))
+        Some(Some(emitted))
     }
 }

@@ -23,6 +23,7 @@ pub mod congestion;
 pub(crate) mod data_queue;
 pub(crate) mod delivery;
 pub(crate) mod ecn;
+pub(crate) mod emitted;
 pub mod ending;
 pub mod fast_open;
 pub(crate) mod fin;

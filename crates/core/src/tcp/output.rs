@@ -2,6 +2,7 @@
 
 use super::congestion::{CwndEvent, Needs};
 use super::ecn::Ecn;
+use super::emitted::Emitted;
 use super::info::Wait;
 use super::mtu_probe::Probing;
 use super::options::Knob;
@@ -17,7 +18,7 @@ use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr};
 use lastack_wire::checksum::Sum;
 use lastack_wire::tcp::{Flags, HEADER_LEN, Header, Options, Repr, SackBlocks, TIMESTAMPS_LEN};
-use lastack_wire::{ChecksumState, Gso, GsoKind, PacketMeta, SeqNumber, ip, tcp};
+use lastack_wire::{SeqNumber, ip, tcp};
 
 /// Largest IP packet, in bytes.
 const MAX_PACKET: usize = 65_535;
@@ -36,13 +37,11 @@ pub(crate) struct OutSegment {
 
 impl OutSegment {
     /// Writes the packet. `None` if the frame is too small for it.
-    pub(crate) fn emit(&self, offload: bool, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+    pub(crate) fn emit(&self, offload: bool, frame: &mut [u8]) -> Option<Emitted> {
         let envelope = Envelope { local: self.src, remote: self.dst, ttl: self.ttl, tos: self.tos };
         let len = self.repr.header_len();
         let write = |segment: &mut [u8]| self.repr.emit_header_of(len, segment).ok();
-        envelope
-            .emit(frame, len, offload, write)
-            .map(|(len, checksum)| (len, PacketMeta { checksum, gso: None }))
+        envelope.emit(frame, (len, 0), offload, write)
     }
 }
 
@@ -80,16 +79,16 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Writes a packet: the IP header, and with `write`, which gives the sum over it, the segment of `len` bytes. Fills the
-    /// checksum in, or leaves it to the device. Gives the length of the packet. `None` if the frame is too small for it.
+    /// Writes a packet: the IP header, and with `write`, which gives the sum over it, the segment of a header and text of
+    /// so many bytes. Fills the checksum in, or leaves it to the device. `None` if the frame is too small for it.
     #[inline]
     pub(super) fn emit(
         self,
         frame: &mut [u8],
-        len: usize,
+        len: (usize, usize),
         offload: bool,
         write: impl FnOnce(&mut [u8]) -> Option<Sum>,
-    ) -> Option<(usize, ChecksumState)> {
+    ) -> Option<Emitted> {
         let (local, remote) = (self.local.as_v4(), self.remote.as_v4());
         // Both families go the same way; apart, the compiler knows all sizes.
         if let (Some(local), Some(remote)) = (local, remote) {
@@ -104,10 +103,10 @@ impl Envelope {
     fn emit_v6(
         self,
         frame: &mut [u8],
-        len: usize,
+        len: (usize, usize),
         offload: bool,
         write: impl FnOnce(&mut [u8]) -> Option<Sum>,
-    ) -> Option<(usize, ChecksumState)> {
+    ) -> Option<Emitted> {
         self.emit_between(self.local.ip(), self.remote.ip(), frame, len, offload, write)
     }
 
@@ -117,21 +116,21 @@ impl Envelope {
         local: IpAddr,
         remote: IpAddr,
         frame: &mut [u8],
-        len: usize,
+        len: (usize, usize),
         offload: bool,
         write: impl FnOnce(&mut [u8]) -> Option<Sum>,
-    ) -> Option<(usize, ChecksumState)> {
+    ) -> Option<Emitted> {
+        let (header, text) = len;
+        let len = header + text;
         let ip_len = emit_header(frame, local, remote, ip::protocol::TCP, len, self.ttl, self.tos)?;
         let segment = frame.get_mut(ip_len..ip_len + len)?;
         let sum = write(&mut *segment)?;
-        let checksum = if offload {
+        if offload {
             tcp::set_partial_checksum(local, remote, segment).ok()?;
-            ChecksumState::Partial { start: ip_len as u16, offset: tcp::CHECKSUM_OFFSET as u16 }
         } else {
             tcp::finish_checksum(local, remote, segment, sum).ok()?;
-            ChecksumState::Complete
-        };
-        Some((ip_len + len, checksum))
+        }
+        Emitted::new((ip_len, header), text, offload)
     }
 }
 
@@ -186,7 +185,7 @@ impl Tcb {
     }
 
     /// Writes the next packet of this connection into `frame`: a retransmission, new data, or a bare ACK.
-    pub(crate) fn output(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+    pub(crate) fn output(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<Emitted> {
         if self.ecn.contains(Ecn::EACH)
             && let Some(segment) = self.next_owed_ack(cx)
         {
@@ -215,7 +214,7 @@ impl Tcb {
     }
 
     /// Writes a bare ACK.
-    fn emit_ack(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+    fn emit_ack(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<Emitted> {
         let repr = self.ack_repr(cx);
         let segment = self.address(repr);
         self.ack_sent();
@@ -375,7 +374,7 @@ impl Tcb {
         piece: Piece,
         (header, mss): (usize, u32),
         extra: &Extra<'_>,
-    ) -> Option<(usize, PacketMeta)> {
+    ) -> Option<Emitted> {
         let Piece { seq, len, fin, retransmission, probe, mtu_probe } = piece;
         let mss = if mtu_probe { len } else { mss };
         let end = seq + len + u32::from(fin);
@@ -434,27 +433,21 @@ impl Tcb {
         (header, ecn): (usize, u8),
         (seq, len): (SeqNumber, u32),
         gso: Option<u16>,
-    ) -> Option<(usize, PacketMeta)> {
+    ) -> Option<Emitted> {
         let offload = cx.caps.tx_checksum || gso.is_some();
-        let (packet, checksum) =
-            self.envelope(ecn).emit(frame, header + len as usize, offload, |segment| {
-                let mut sum = extra.emit(fields, segment)?;
-                if len > 0 {
-                    let (offset, data) = (self.snd_offset(seq), segment.get_mut(header..)?);
-                    if offload {
-                        self.snd_buf.copy_out(offset, data);
-                    } else {
-                        self.snd_buf.copy_out_summed(offset, data, &mut sum);
-                    }
+        let emitted = self.envelope(ecn).emit(frame, (header, len as usize), offload, |segment| {
+            let mut sum = extra.emit(fields, segment)?;
+            if len > 0 {
+                let (offset, data) = (self.snd_offset(seq), segment.get_mut(header..)?);
+                if offload {
+                    self.snd_buf.copy_out(offset, data);
+                } else {
+                    self.snd_buf.copy_out_summed(offset, data, &mut sum);
                 }
-                Some(sum)
-            })?;
-        let gso = gso.map(|size| Gso {
-            kind: if self.tuple.is_ipv6() { GsoKind::TcpV6 } else { GsoKind::TcpV4 },
-            size,
-            hdr_len: (packet - len as usize) as u16,
-        });
-        Some((packet, PacketMeta { checksum, gso }))
+            }
+            Some(sum)
+        })?;
+        Some(emitted.split(gso))
     }
 
     /// Of a segment with these ECN bits.

@@ -446,6 +446,7 @@ impl Tcb {
     }
 
     /// Takes the first entry out of the queue, for good.
+    #[inline]
     pub(crate) fn pop_sent(&mut self) -> Option<Sent> {
         let sent = self.rtx.pop_front()?;
         self.packets_out = self.packets_out.saturating_sub(u32::from(sent.segs));

@@ -9,6 +9,7 @@ use crate::ctx::Ctx;
 use crate::error::Error;
 use crate::tcp::delivery::Stamp;
 use crate::tcp::ecn::NOT_ECT;
+use crate::tcp::emitted::Emitted;
 use crate::tcp::marks::SendFlags;
 use crate::tcp::options::Knob;
 use crate::tcp::output::Extra;
@@ -16,7 +17,6 @@ use crate::tcp::scoreboard::{Sent, SentFlags};
 use crate::tcp::segment::Seg;
 use crate::tcp::state::State;
 use crate::tcp::tcb::{Is, Tcb};
-use lastack_wire::PacketMeta;
 use lastack_wire::tcp::{FastOpen as Cookie, Flags, HEADER_LEN};
 
 /// Room that text leaves to options, ours and those that a middlebox may add (Linux `MAX_TCP_OPTION_SPACE`).
@@ -177,7 +177,7 @@ impl Tcb {
     }
 
     /// The SYN with text, when the device has room for it.
-    pub(crate) fn emit_fast_syn(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<(usize, PacketMeta)> {
+    pub(crate) fn emit_fast_syn(&mut self, cx: &mut Ctx, frame: &mut [u8]) -> Option<Emitted> {
         let option = self.rare.get(|rare| &mut rare.fast_open)?.client.due.take()?;
         let mut repr = self.handshake_segment(cx).repr;
         repr.options.fast_open = option;
