@@ -1,24 +1,33 @@
 //! A connection of a run as a picture: what its sender thought, and what its segments met.
 //!
 //! Four panels over one axis of time: the congestion window with what is in flight, the round-trip time, the rate at which
-//! bytes were acknowledged, and the time-sequence graph, in which a vertical mark is the bytes of one segment.
+//! bytes were delivered, and the time-sequence graph, in which a vertical mark is the bytes of one segment. Each panel has its
+//! name and its legend above it, where no line can run behind them. What falls on the same pixels is drawn once, so that
+//! the picture of an hour is not larger than that of a second.
+
+mod axis;
+mod thin;
 
 use crate::trace::{Sample, SegmentEvent, SegmentKind};
+use axis::{Axis, BITS_PER_SECOND, BYTES, MICROS, Mark};
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
-use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
 /// Width and height of a picture in pixels.
-const SIZE: (u32, u32) = (1200, 1560);
+const SIZE: (u32, u32) = (1200, 1600);
 /// Heights of the upper three panels.
-const WINDOW: u32 = 400;
-const TIME: u32 = 230;
-const RATE: u32 = 230;
-/// Means of the rate in a picture.
-const MEANS: u32 = 120;
+const WINDOW: u32 = 420;
+const TIME: u32 = 240;
+const RATE: u32 = 240;
+/// Pixels of a picture's width that are not the panel's: margins and the labels of the axis.
+const BESIDE: u32 = 100;
+/// Means of the rate in a picture, at the most.
+const MEANS: f64 = 120.0;
+/// Pixels from one symbol to the next at the least.
+const SYMBOL: f64 = 5.0;
 const FONT: &str = "sans-serif";
 const TEXT: (&str, u32) = (FONT, 15);
 
@@ -27,10 +36,13 @@ const BLUE: RGBColor = RGBColor(0, 114, 178);
 const ORANGE: RGBColor = RGBColor(230, 159, 0);
 const RED: RGBColor = RGBColor(213, 94, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
+const PURPLE: RGBColor = RGBColor(204, 121, 167);
 const GREY: RGBColor = RGBColor(130, 130, 130);
+const SHADE: RGBColor = RGBColor(205, 205, 205);
 const PALE: RGBColor = RGBColor(228, 228, 228);
-/// Behind the times in which the sender recovered from a loss.
-const RECOVERY: RGBColor = RGBColor(253, 232, 224);
+/// Behind the times in which the sender recovered from a loss, and in which it began anew after a timeout.
+const RECOVERY: RGBColor = RGBColor(253, 226, 210);
+const TIMEOUT: RGBColor = RGBColor(214, 226, 244);
 
 /// One end of a connection, to be drawn.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +83,9 @@ impl Plot<'_> {
         DB: DrawingBackend<ErrorType: 'static> + 'a,
     {
         whole.fill(&WHITE)?;
-        let (window, below) = whole.titled(self.title, (FONT, 22))?.split_vertically(WINDOW);
+        let (title, below) = whole.split_vertically(40);
+        title.draw_text(self.title, &(FONT, 22).into_text_style(&title), (16, 10))?;
+        let (window, below) = below.split_vertically(WINDOW);
         let (time, below) = below.split_vertically(TIME);
         let (rate, sequence) = below.split_vertically(RATE);
         self.window(&window)?;
@@ -107,51 +121,54 @@ impl Plot<'_> {
 
     /// A line that keeps its height until the next sample, and until the end of the span.
     fn steps(&self, value: impl Fn(&Sample) -> Option<f64>) -> Vec<(f64, f64)> {
-        let (mut line, span): (Vec<(f64, f64)>, _) = (Vec::new(), self.span());
-        for (at, value) in self.samples().filter_map(|sample| Some((seconds(sample.at), value(sample)?))) {
-            let at = at.max(span.start);
-            match line.last() {
-                Some(&(_, last)) if last == value => continue,
-                Some(&(_, last)) => line.push((at, last)),
-                None => {}
-            }
-            line.push((at, value));
-        }
-        line.extend(line.last().map(|last| (span.end, last.1)));
-        line
+        let span = self.span();
+        let values = self.samples().filter_map(|s| Some((seconds(s.at).max(span.start), value(s)?)));
+        thin::steps(values, &span, SIZE.0 - BESIDE)
     }
 
     fn window<'a, DB>(&self, area: &DrawingArea<DB, Shift>) -> Result<(), Failure>
     where
         DB: DrawingBackend<ErrorType: 'static> + 'a,
     {
+        let keys = [
+            ("congestion window", Mark::Line(BLUE)),
+            ("in flight", Mark::Band(SHADE)),
+            ("slow-start threshold", Mark::Line(ORANGE)),
+            ("window of the peer", Mark::Line(PURPLE)),
+            ("recovery", Mark::Band(RECOVERY)),
+            ("after a timeout", Mark::Band(TIMEOUT)),
+        ];
         let segments = |value: fn(&Sample) -> u32| self.steps(move |sample| Some(value(sample).into()));
         let (cwnd, flight) = (segments(|s| s.cwnd), segments(|s| s.in_flight));
-        let top = highest(cwnd.iter().chain(&flight));
-        let mut chart = chart(area, self.span(), 0.0..top, "segments")?;
-        let spans =
-            self.recoveries().map(|(from, to)| Rectangle::new([(from, 0.0), (to, top)], RECOVERY.filled()));
-        chart
-            .draw_series(spans)?
-            .label("recovery from a loss")
-            .legend(|(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], RECOVERY.filled()));
-        // A threshold beyond the picture was not reached yet.
-        let threshold =
-            self.steps(|sample| sample.ssthresh.map(f64::from).filter(|threshold| *threshold <= top));
-        line(&mut chart, "slow-start threshold", ORANGE, threshold)?;
-        line(&mut chart, "in flight", GREY, flight)?;
-        line(&mut chart, "congestion window", BLUE, cwnd)?;
-        legend(&mut chart)
+        let axis = Axis::plain("segments", cwnd.iter().chain(&flight));
+        let area = axis::heading(area, &axis.title("Windows"), &keys)?;
+        let (top, span) = (axis.top(), self.span());
+        let mut chart = axis.chart(&area, span.clone(), &axis::seconds(&span))?;
+        for (state, color) in [(3, RECOVERY), (4, TIMEOUT)] {
+            let spans = self.times_in(state);
+            let bands =
+                spans.into_iter().map(|(from, to)| Rectangle::new([(from, 0.0), (to, top)], color.filled()));
+            chart.draw_series(bands)?;
+        }
+        chart.draw_series(AreaSeries::new(flight.iter().copied(), 0.0, SHADE))?;
+        line(&mut chart, GREY, 1, flight)?;
+        // What lies beyond the picture holds nobody back.
+        let within = |value: f64| (value <= top).then_some(value);
+        let peer = |s: &Sample| within(f64::from(s.send_window) / f64::from(s.segment.max(1)));
+        runs(&mut chart, PURPLE, &self.steps(|s| Some(peer(s).unwrap_or(f64::NAN))))?;
+        let threshold = |s: &Sample| s.ssthresh.map(f64::from).and_then(within);
+        runs(&mut chart, ORANGE, &self.steps(|s| Some(threshold(s).unwrap_or(f64::NAN))))?;
+        line(&mut chart, BLUE, 2, cwnd)
     }
 
-    /// When the sender was in recovery (RFC 5681) or loss (after a timeout).
-    fn recoveries(&self) -> impl Iterator<Item = (f64, f64)> {
+    /// When the sender was in a state of recovery: 3 after a loss (RFC 5681), 4 after a timeout.
+    fn times_in(&self, state: u8) -> Vec<(f64, f64)> {
         let mut spans = Vec::new();
         let mut since = None;
         let whole = self.span();
         for sample in self.samples() {
             let at = seconds(sample.at).max(whole.start);
-            match (since, sample.recovery >= 2) {
+            match (since, sample.recovery == state) {
                 (None, true) => since = Some(at),
                 (Some(from), false) => {
                     spans.push((from, at));
@@ -161,17 +178,19 @@ impl Plot<'_> {
             }
         }
         spans.extend(since.map(|from| (from, whole.end)));
-        spans.into_iter()
+        thin::spans(spans, (whole.end - whole.start) / f64::from(SIZE.0 - BESIDE))
     }
 
     fn time<'a, DB>(&self, area: &DrawingArea<DB, Shift>) -> Result<(), Failure>
     where
         DB: DrawingBackend<ErrorType: 'static> + 'a,
     {
-        let srtt = self.steps(|sample| (sample.srtt > 0).then_some(sample.srtt as f64 * 1e-3));
-        let mut chart = chart(area, self.span(), 0.0..highest(&srtt), "ms")?;
-        line(&mut chart, "smoothed round-trip time", GREEN, srtt)?;
-        legend(&mut chart)
+        let srtt = self.steps(|sample| (sample.srtt > 0).then_some(sample.srtt as f64));
+        let (axis, span) = (Axis::scaled(&MICROS, &srtt), self.span());
+        let keys = [("smoothed", Mark::Line(GREEN))];
+        let area = axis::heading(area, &axis.title("Round-trip time"), &keys)?;
+        let mut chart = axis.chart(&area, span.clone(), &axis::seconds(&span))?;
+        line(&mut chart, GREEN, 2, srtt)
     }
 
     fn rate<'a, DB>(&self, area: &DrawingArea<DB, Shift>) -> Result<(), Failure>
@@ -179,158 +198,116 @@ impl Plot<'_> {
         DB: DrawingBackend<ErrorType: 'static> + 'a,
     {
         let rate = self.rates();
-        let mut chart = chart(area, self.span(), 0.0..highest(&rate), "Mbit/s")?;
-        line(&mut chart, "acknowledged", BLUE, rate)?;
-        legend(&mut chart)
+        let (axis, span) = (Axis::scaled(&BITS_PER_SECOND, &rate), self.span());
+        let keys = [("acknowledged in that time", Mark::Line(BLUE))];
+        let area = axis::heading(area, &axis.title("Delivered"), &keys)?;
+        let mut chart = axis.chart(&area, span.clone(), &axis::seconds(&span))?;
+        line(&mut chart, BLUE, 2, rate)
     }
 
-    /// Acknowledged bytes as Mbit/s, means over equal times.
+    /// Acknowledged bits per second, means over equal times. None of these is shorter than the usual round trip: in less, a
+    /// rate is nothing but how acknowledgements cluster.
     fn rates(&self) -> Vec<(f64, f64)> {
         let span = self.span();
-        let width = (span.end - span.start) / f64::from(MEANS);
-        let mut points = Vec::new();
-        let mut samples = self.samples().peekable();
-        let mut delivered = samples.peek().map_or(0, |first| first.delivered);
-        for bin in 0..MEANS {
-            let from = span.start + f64::from(bin) * width;
-            let to = from + width;
-            let before = delivered;
-            while let Some(sample) = samples.next_if(|sample| seconds(sample.at) <= to) {
-                delivered = sample.delivered;
-            }
-            let rate = (delivered - before) as f64 * 8e-6 / width;
-            points.extend([(from, rate), (to, rate)]);
+        let whole = span.end - span.start;
+        let mut trips: Vec<_> = self.samples().map(|sample| sample.srtt).collect();
+        trips.sort_unstable();
+        let trip = trips.get(trips.len() / 2).copied().unwrap_or(0) as f64 * 1e-6;
+        let means = (whole / trip.max(1e-9)).clamp(1.0, MEANS).floor();
+        let width = whole / means;
+        let mut bits = vec![0.0; means as usize];
+        for event in self.events().filter(|event| event.what == SegmentKind::Acked) {
+            let bin = ((seconds(event.at) - span.start) / width) as usize;
+            let last = bits.len() - 1;
+            bits[bin.min(last)] += (event.end - event.start) as f64 * 8.0;
         }
-        points
+        let bins = bits.into_iter().enumerate();
+        let points = bins.flat_map(|(bin, bits)| {
+            let from = span.start + bin as f64 * width;
+            [(from, bits / width), (from + width, bits / width)]
+        });
+        points.collect()
     }
 
     fn sequence<'a, DB>(&self, area: &DrawingArea<DB, Shift>) -> Result<(), Failure>
     where
         DB: DrawingBackend<ErrorType: 'static> + 'a,
     {
+        let keys = [
+            ("sent", Mark::Bar(BLUE)),
+            ("acknowledged: delivered", Mark::Line(GREY)),
+            ("named by SACK", Mark::Bar(GREEN)),
+            ("sent again", Mark::Dot(RED)),
+            ("lost in the network", Mark::Cross(BLACK)),
+        ];
         let span = self.span();
-        let ends = self.events().map(|event| event.end as f64 * 1e-3);
+        let ends = self.events().map(|event| event.end as f64);
         // The second half of a picture need not begin at the first byte.
-        let from = self.events().map(|event| event.start as f64 * 1e-3).fold(f64::INFINITY, f64::min);
+        let from = self.events().map(|event| event.start as f64).fold(f64::INFINITY, f64::min);
         let to = ends.fold(0.0, f64::max);
-        let bytes = if from < to { from..to + (to - from) * 0.05 } else { 0.0..1.0 };
-        let mut chart = chart(area, span.clone(), bytes.clone(), "kB")?;
+        let bytes = if from < to { from..to + (to - from) * 0.03 } else { 0.0..1.0 };
+        let axis = Axis::between(&BYTES, bytes.clone());
+        let area = axis::heading(area, &axis.title("Each segment"), &keys)?;
+        let mut chart = axis.chart(&area, span.clone(), &axis::seconds(&span))?;
         let (width, height) = chart.plotting_area().dim_in_pixel();
-        let (columns, rows) =
-            (f64::from(width) / (span.end - span.start), f64::from(height) / (bytes.end - bytes.start));
-        for (kind, name, color) in [
-            (SegmentKind::Sent, "sent", BLUE),
-            (SegmentKind::Acked, "acknowledged", GREY),
-            (SegmentKind::Sacked, "named by SACK", GREEN),
-            (SegmentKind::Resent, "sent again", RED),
-            (SegmentKind::Lost, "lost in the network", BLACK),
+        let pixel =
+            ((span.end - span.start) / f64::from(width), (bytes.end - bytes.start) / f64::from(height));
+        let acked = self.events().filter(|event| event.what == SegmentKind::Acked);
+        let before = acked.clone().next().map(|event| (span.start, event.start as f64));
+        let acked = before.into_iter().chain(acked.map(|event| (seconds(event.at), event.end as f64)));
+        line(&mut chart, GREY, 2, thin::steps(acked, &span, width))?;
+        let of = |kind| self.events().filter(move |event| event.what == kind).map(bar);
+        for (kind, color, thick) in [
+            (SegmentKind::Sent, BLUE, 2),
+            (SegmentKind::Sacked, GREEN, 2),
+            (SegmentKind::Resent, RED, 3),
+            (SegmentKind::Lost, BLACK, 1),
         ] {
-            // What falls on the same pixels is drawn once.
-            let mut seen = HashSet::new();
-            let mut marks: Vec<_> = self.events().filter(|event| event.what == kind).collect();
-            marks.retain(|event| {
-                let place = |byte: u64| (byte as f64 * 1e-3 * rows) as u64;
-                seen.insert(((seconds(event.at) * columns) as u64, place(event.start), place(event.end)))
+            let bars = thin::bars(of(kind).collect(), pixel).into_iter().map(|(at, start, end)| {
+                PathElement::new([(at, start), (at, end)], color.stroke_width(thick))
             });
-            let span = |event: &SegmentEvent| {
-                (seconds(event.at), event.start as f64 * 1e-3, event.end as f64 * 1e-3)
-            };
-            let bars = marks.iter().map(|event| {
-                let (at, start, end) = span(event);
-                PathElement::new(
-                    [(at, start), (at, end)],
-                    color.stroke_width(if kind == SegmentKind::Resent { 3 } else { 1 }),
-                )
-            });
-            chart.draw_series(bars)?.label(name).legend(move |place| swatch(place, color));
-            // A segment that was lost, or went out again, is to be seen however small it is.
-            let rare = matches!(kind, SegmentKind::Lost | SegmentKind::Resent);
-            let points = marks.iter().filter(|_| rare).map(|event| {
-                let (at, start, end) = span(event);
-                let size = if kind == SegmentKind::Lost { 4 } else { 2 };
-                Cross::new((at, f64::midpoint(start, end)), size, color.stroke_width(2))
-            });
-            chart.draw_series(points)?;
+            chart.draw_series(bars)?;
         }
-        legend(&mut chart)
+        // A segment that was lost, or went out again, is to be seen however small it is.
+        let cell = (pixel.0 * SYMBOL, pixel.1 * SYMBOL);
+        let middle = |(at, start, end): (f64, f64, f64)| (at, f64::midpoint(start, end));
+        let again = thin::points(of(SegmentKind::Resent).map(middle), cell);
+        chart.draw_series(again.into_iter().map(|place| Circle::new(place, 4, RED.filled())))?;
+        let lost = thin::points(of(SegmentKind::Lost).map(middle), cell);
+        chart.draw_series(lost.into_iter().map(|place| Cross::new(place, 4, BLACK.stroke_width(2))))?;
+        Ok(())
     }
+}
+
+/// When, and from which byte to which.
+fn bar(event: &SegmentEvent) -> (f64, f64, f64) {
+    (seconds(event.at), event.start as f64, event.end as f64)
 }
 
 fn seconds(at: u64) -> f64 {
     at as f64 * 1e-9
 }
 
-/// Where the axis ends, with room for the legend.
-fn highest<'p>(points: impl IntoIterator<Item = &'p (f64, f64)>) -> f64 {
-    points.into_iter().map(|point| point.1).fold(1e-3, f64::max) * 1.35
-}
-
-fn chart<'a, DB>(
-    area: &DrawingArea<DB, Shift>,
-    time: Range<f64>,
-    values: Range<f64>,
-    unit: &str,
-) -> Result<Chart<'a, DB>, Failure>
-where
-    DB: DrawingBackend<ErrorType: 'static> + 'a,
-{
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .margin_right(24)
-        .x_label_area_size(30)
-        .y_label_area_size(80)
-        .build_cartesian_2d(time, values)?;
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(PALE)
-        .x_labels(12)
-        .x_label_formatter(&|at| format!("{} s", short(*at)))
-        .y_label_formatter(&|value| short(*value))
-        .y_desc(unit)
-        .label_style(TEXT)
-        .axis_desc_style(TEXT)
-        .draw()?;
-    Ok(chart)
-}
-
-/// A number of an axis, without noise behind the point.
-fn short(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 fn line<'a, DB>(
     chart: &mut Chart<'a, DB>,
-    name: &str,
     color: RGBColor,
+    width: u32,
     points: Vec<(f64, f64)>,
 ) -> Result<(), Failure>
 where
     DB: DrawingBackend<ErrorType: 'static> + 'a,
 {
-    chart
-        .draw_series(LineSeries::new(points, color.stroke_width(2)))?
-        .label(name)
-        .legend(move |place| swatch(place, color));
+    chart.draw_series(LineSeries::new(points, color.stroke_width(width)))?;
     Ok(())
 }
 
-/// A piece of a line, for the legend.
-fn swatch((x, y): (i32, i32), color: RGBColor) -> PathElement<(i32, i32)> {
-    PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2))
-}
-
-fn legend<'a, DB>(chart: &mut Chart<'a, DB>) -> Result<(), Failure>
+/// A line with gaps where there is no value.
+fn runs<'a, DB>(chart: &mut Chart<'a, DB>, color: RGBColor, points: &[(f64, f64)]) -> Result<(), Failure>
 where
     DB: DrawingBackend<ErrorType: 'static> + 'a,
 {
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(PALE)
-        .label_font(TEXT)
-        .draw()?;
+    for run in points.split(|point| point.1.is_nan()).filter(|run| !run.is_empty()) {
+        line(chart, color, 2, run.to_vec())?;
+    }
     Ok(())
 }

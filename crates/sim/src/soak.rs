@@ -229,6 +229,7 @@ impl Maker {
             poisson: self.once_in(4),
             model,
             congestion: None,
+            simultaneous: false,
             nodelay: self.once_in(3),
             fast_open: once && asks && hosts.iter().all(|host| host.fast_open),
             patience: Some(Time(PATIENCE)),

@@ -46,8 +46,9 @@ impl Share {
 
     /// From a number of 0..=1.
     fn new(share: f64) -> Option<Self> {
-        // One multiplication by a power of two: exact, so the same on every machine.
-        (0.0..=1.0).contains(&share).then_some(Self((share * Self::ALL.0 as f64) as u64))
+        // One multiplication by a power of two: exact, so the same on every machine. What is asked for is never rounded away.
+        let parts = (share * Self::ALL.0 as f64) as u64;
+        (0.0..=1.0).contains(&share).then_some(Self(parts.max(u64::from(share > 0.0))))
     }
 }
 
@@ -219,6 +220,7 @@ mod tests {
             let share: Share = text.parse().expect(text);
             assert_eq!(share.to_string().parse(), Ok(share), "{text}");
         }
+        assert_eq!("0.0000000001%".parse::<Share>().expect("a share").parts(), 1, "little is not nothing");
         for text in ["20ms", "1500us", "3s"] {
             let time: Time = text.parse().expect(text);
             assert_eq!(time.to_string().parse(), Ok(time), "{text}");

@@ -61,8 +61,9 @@ fn sim_draws_a_connection_whole_and_in_part() {
     for part in [
         "lossy-wifi, seed 1: connection 0 of bulk, what the client sent",
         "congestion window",
-        "smoothed round-trip time",
-        "Mbit/s",
+        "Round-trip time, ms",
+        "Delivered, Mbit/s",
+        "sent again",
         "named by SACK",
         "lost in the network",
     ] {

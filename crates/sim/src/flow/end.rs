@@ -69,6 +69,10 @@ pub(crate) struct End {
     pub(crate) closed: Option<Instant>,
     /// It read the end of the stream.
     pub(crate) saw_end: bool,
+    /// Its SYN met that of its peer.
+    pub(crate) crossed: bool,
+    /// It ended in the middle of its work, as its flow wants it.
+    pub(crate) crashed: bool,
     /// It said that it sends no more: shutdown or close.
     pub(crate) said_end: bool,
     /// It reset the connection.
@@ -117,6 +121,8 @@ impl End {
             opened: None,
             closed: None,
             saw_end: false,
+            crossed: false,
+            crashed: false,
             said_end: false,
             aborted: false,
             finished: false,
@@ -151,6 +157,7 @@ impl End {
     pub(crate) fn run(&mut self, io: &mut Io<'_>) -> Option<Instant> {
         let sock = self.sock.filter(|_| !self.is_over())?;
         if self.connecting {
+            self.crossed |= io.node.crossed(sock);
             match io.node.connected(sock) {
                 None => return self.lose_patience(io, sock, None),
                 Some(Err(error)) => {
@@ -239,8 +246,13 @@ impl End {
                 self.close(io, sock);
                 Done
             }
-            Step::Abort => {
-                self.abort(io, sock);
+            Step::Crash { reset } => {
+                self.crashed = true;
+                if reset {
+                    self.abort(io, sock);
+                } else {
+                    self.close(io, sock);
+                }
                 Done
             }
         }

@@ -31,8 +31,8 @@ pub(crate) enum Step {
     Shutdown,
     /// Close.
     Close,
-    /// Reset.
-    Abort,
+    /// End here, with a close as at the end of a process, or with a reset.
+    Crash { reset: bool },
 }
 
 /// The programs of a model's client and server.
@@ -73,7 +73,7 @@ pub(crate) fn programs(model: &Model) -> [Arc<[Step]>; 2] {
             (sends(Step::Send(n)), vec![Step::RecvSlowly(piece, every), Step::Close])
         }
         Model::Crash { bytes: Size(n), after: Size(after), who, reset } => {
-            let end = if reset { Step::Abort } else { Step::Close };
+            let end = Step::Crash { reset };
             match who {
                 Who::Client => (vec![Step::Send(after), end], reads()),
                 Who::Server => (sends(Step::Send(n)), vec![Step::Recv(after), end]),

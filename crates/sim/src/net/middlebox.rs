@@ -32,18 +32,38 @@ pub(crate) struct Middlebox {
     /// Directions in which it works: forward, backward.
     ways: [bool; 2],
     /// How often it did something.
-    pub(crate) fired: u64,
+    fired: u64,
     kind: &'static str,
 }
 
 #[derive(Debug)]
 enum Work {
-    Strip { kinds: Vec<u8>, all: bool, syn_only: bool },
-    Split { bytes: usize },
-    Coalesce { hold: Duration, held: [Option<Held>; 2] },
-    Rewrite { key: u64, forgets_sack: bool },
-    Forge { aim: Aim, after: u32, seen: BTreeMap<Flow, u32> },
-    Swallow { count: u32, seen: BTreeMap<Flow, u32> },
+    /// With how often each of the options was taken away.
+    Strip {
+        options: Vec<(OptionName, u64)>,
+        syn_only: bool,
+    },
+    Split {
+        bytes: usize,
+    },
+    Coalesce {
+        hold: Duration,
+        held: [Option<Held>; 2],
+    },
+    /// With how many SACK blocks were forgotten, if they are.
+    Rewrite {
+        key: u64,
+        forgotten: Option<u64>,
+    },
+    Forge {
+        aim: Aim,
+        after: u32,
+        seen: BTreeMap<Flow, u32>,
+    },
+    Swallow {
+        count: u32,
+        seen: BTreeMap<Flow, u32>,
+    },
 }
 
 /// A segment that waits for the one behind it.
@@ -67,9 +87,8 @@ impl Middlebox {
     pub(crate) fn new(spec: &BoxSpec, seed: u64, number: u64) -> Self {
         let (work, way) = match spec {
             BoxSpec::StripOptions { options, syn_only, way } => {
-                let kinds = options.iter().flat_map(|name| kinds_of(*name)).copied().collect();
-                let all = options.contains(&OptionName::All);
-                (Work::Strip { kinds, all, syn_only: *syn_only }, *way)
+                let options = options.iter().map(|name| (*name, 0)).collect();
+                (Work::Strip { options, syn_only: *syn_only }, *way)
             }
             BoxSpec::Split { bytes, way } => (Work::Split { bytes: usize::from(*bytes) }, *way),
             BoxSpec::Coalesce { hold: Time(hold), way } => {
@@ -77,7 +96,7 @@ impl Middlebox {
             }
             BoxSpec::RewriteSeq { forgets_sack } => {
                 let key = Dice::new(seed, Purpose::Middlebox, number).word();
-                (Work::Rewrite { key, forgets_sack: *forgets_sack }, Way::Both)
+                (Work::Rewrite { key, forgotten: forgets_sack.then_some(0) }, Way::Both)
             }
             BoxSpec::ForgeReset { aim, after, way } => {
                 (Work::Forge { aim: *aim, after: *after, seen: BTreeMap::new() }, *way)
@@ -89,9 +108,19 @@ impl Middlebox {
         Self { work, ways: [way != Way::Backward, way != Way::Forward], fired: 0, kind: spec.kind() }
     }
 
-    /// Its kind.
-    pub(crate) fn kind(&self) -> &'static str {
-        self.kind
+    /// What was asked for, in words, and how often it happened.
+    pub(crate) fn faults(&self) -> Vec<(String, u64)> {
+        let name = format!("middlebox {}", self.kind);
+        match &self.work {
+            Work::Strip { options, .. } => {
+                let one = |(option, fired): &(OptionName, u64)| (format!("{name} {option}"), *fired);
+                options.iter().map(one).collect()
+            }
+            Work::Rewrite { forgotten: Some(blocks), .. } => {
+                vec![(name.clone(), self.fired), (format!("{name} that forgets SACK"), *blocks)]
+            }
+            _ => vec![(name, self.fired)],
+        }
     }
 
     /// Takes a packet in and puts into `out` what comes out of it. The time it gives is when to call [`Self::flush`].
@@ -107,9 +136,9 @@ impl Middlebox {
             return None;
         };
         match &mut self.work {
-            Work::Strip { kinds, all, syn_only } => {
+            Work::Strip { options, syn_only } => {
                 if !*syn_only || tcp.flags.contains(Flags::SYN) {
-                    self.fired += u64::from(strip(&mut packet, &mut tcp, kinds, *all));
+                    strip(&mut packet, &mut tcp, options);
                 }
                 out.push(packet);
             }
@@ -119,8 +148,8 @@ impl Middlebox {
                 self.fired += u64::from(joined);
                 return held[tools.way].as_ref().map(|held| held.until);
             }
-            Work::Rewrite { key, forgets_sack } => {
-                rewrite(&mut packet, &mut tcp, *key, *forgets_sack);
+            Work::Rewrite { key, forgotten } => {
+                rewrite(&mut packet, &mut tcp, *key, forgotten);
                 self.fired += 1;
                 out.push(packet);
             }
@@ -148,20 +177,22 @@ impl Middlebox {
     }
 }
 
-fn kinds_of(name: OptionName) -> &'static [u8] {
+/// Whether an option of this kind goes by this name.
+fn is_named(kind: u8, name: OptionName) -> bool {
     match name {
-        OptionName::Mss => &[MSS],
-        OptionName::WindowScale => &[WINDOW_SCALE],
-        OptionName::Sack => &[SACK_PERMITTED, SACK],
-        OptionName::Timestamps => &[TIMESTAMPS],
-        OptionName::All => &[],
+        OptionName::Mss => kind == MSS,
+        OptionName::WindowScale => kind == WINDOW_SCALE,
+        OptionName::Sack => matches!(kind, SACK_PERMITTED | SACK),
+        OptionName::Timestamps => kind == TIMESTAMPS,
+        OptionName::All => kind != NOP,
     }
 }
 
-fn strip(packet: &mut [u8], tcp: &mut Tcp, kinds: &[u8], all: bool) -> bool {
+fn strip(packet: &mut [u8], tcp: &mut Tcp, options: &mut [(OptionName, u64)]) {
     let mut stripped = false;
     edit::each_option(tcp.options_mut(packet), |kind, option| {
-        if kind != NOP && (all || kinds.contains(&kind)) {
+        for (_, fired) in options.iter_mut().filter(|(name, _)| is_named(kind, *name)) {
+            *fired += 1;
             option.fill(NOP);
             stripped = true;
         }
@@ -169,7 +200,6 @@ fn strip(packet: &mut [u8], tcp: &mut Tcp, kinds: &[u8], all: bool) -> bool {
     if stripped {
         tcp.finish(packet);
     }
-    stripped
 }
 
 fn split(tools: &mut Tools<'_>, packet: Vec<u8>, tcp: Tcp, bytes: usize, out: &mut Vec<Vec<u8>>) -> bool {
@@ -257,22 +287,23 @@ fn offset(key: u64, from: SocketAddr, to: SocketAddr) -> u32 {
     (hash >> 32) as u32
 }
 
-fn rewrite(packet: &mut [u8], tcp: &mut Tcp, key: u64, forgets_sack: bool) {
+fn rewrite(packet: &mut [u8], tcp: &mut Tcp, key: u64, forgotten: &mut Option<u64>) {
     let (own, other) = (offset(key, tcp.src, tcp.dst), offset(key, tcp.dst, tcp.src));
     tcp.set_seq(packet, tcp.seq.wrapping_add(own));
     if tcp.flags.contains(Flags::ACK) {
         tcp.set_ack(packet, tcp.ack.wrapping_sub(other));
     }
-    if !forgets_sack {
-        edit::each_option(tcp.options_mut(packet), |kind, option| {
-            if kind == SACK {
-                for edge in option.get_mut(2..).unwrap_or_default().chunks_exact_mut(4) {
-                    let value = u32::from_be_bytes([edge[0], edge[1], edge[2], edge[3]]);
-                    edge.copy_from_slice(&value.wrapping_sub(other).to_be_bytes());
-                }
-            }
-        });
-    }
+    edit::each_option(tcp.options_mut(packet), |kind, option| {
+        let edges = option.get_mut(2..).filter(|_| kind == SACK).unwrap_or_default().chunks_exact_mut(4);
+        if let Some(blocks) = forgotten {
+            *blocks += edges.len() as u64 / 2;
+            return;
+        }
+        for edge in edges {
+            let value = u32::from_be_bytes([edge[0], edge[1], edge[2], edge[3]]);
+            edge.copy_from_slice(&value.wrapping_sub(other).to_be_bytes());
+        }
+    });
     tcp.finish(packet);
 }
 

@@ -378,11 +378,8 @@ impl Network {
             faults.extend(asked.map(|(fault, fired)| Fault { place: place.clone(), fault, fired }));
         }
         for (link, boxes) in scenario.links.iter().zip(&self.boxes) {
-            faults.extend(boxes.iter().map(|b| Fault {
-                place: link.title(),
-                fault: format!("middlebox {}", b.kind()),
-                fired: b.fired,
-            }));
+            let asked = boxes.iter().flat_map(Middlebox::faults);
+            faults.extend(asked.map(|(fault, fired)| Fault { place: link.title(), fault, fired }));
         }
         faults
     }

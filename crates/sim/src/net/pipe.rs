@@ -83,7 +83,7 @@ pub(crate) struct Tally {
 struct SizeChange {
     at: Instant,
     mtu: u16,
-    smaller: bool,
+    before: u16,
     fired: u64,
 }
 
@@ -134,12 +134,7 @@ impl Pipe {
         let mut before = mtu;
         let mut sizes = Vec::new();
         for change in &spec.mtu_changes {
-            sizes.push(SizeChange {
-                at: at(change.at),
-                mtu: change.mtu,
-                smaller: change.mtu < before,
-                fired: 0,
-            });
+            sizes.push(SizeChange { at: at(change.at), mtu: change.mtu, before, fired: 0 });
             before = change.mtu;
         }
         Self {
@@ -184,7 +179,8 @@ impl Pipe {
     pub(crate) fn fits(&mut self, now: Instant, len: usize) -> bool {
         let fits = len <= usize::from(self.mtu(now));
         if let Some(change) = self.sizes.iter_mut().rev().find(|change| change.at <= now) {
-            change.fired += u64::from(fits != change.smaller);
+            // It made a difference to this packet.
+            change.fired += u64::from(fits != (len <= usize::from(change.before)));
         }
         fits
     }
@@ -269,10 +265,16 @@ impl Pipe {
         ask(self.corrupt.0, "corrupt", self.tally.corrupted);
         ask(self.mark.0, "mark", self.tally.marked);
         if let Some((bursts, _)) = &self.bursts {
-            ask(bursts.begin, "bursts", lost(Loss::Burst));
+            faults.push((format!("bursts {}", percent(bursts.begin)), lost(Loss::Burst)));
         }
         if let Some((reorder, _)) = &self.reorder {
-            ask(reorder.share, "reorder", self.tally.reordered);
+            faults.push((format!("reorder {}", percent(reorder.share)), self.tally.reordered));
+        }
+        if self.queue.marks() {
+            faults.push(("marks of the queue".to_owned(), self.queue.tally.marked));
+        }
+        if self.black_hole {
+            faults.push(("black hole".to_owned(), lost(Loss::TooBig)));
         }
         if self.jitter.0 > Duration::ZERO {
             faults.push((format!("jitter {}", Time(self.jitter.0)), self.tally.delayed));

@@ -85,6 +85,11 @@ impl Queue {
         queue
     }
 
+    /// It was asked to mark packets.
+    pub(crate) fn marks(&self) -> bool {
+        self.mark_above.is_some() || self.codel.is_some_and(|codel| codel.ecn)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -7,9 +7,10 @@ use crate::units::Size;
 use lastack_core::config::{EcnPolicy, MtuProbing};
 use lastack_core::wire::{Capabilities, PacketMeta};
 use lastack_core::{
-    Cidr, Config, Error, Event, Instant, Ready, Shutdown, Stack, TcpHandle, TcpOption, TransitionEvent,
+    Cidr, Config, Error, Event, Instant, Ready, Shutdown, Stack, State, TcpHandle, TcpOption, TransitionEvent,
 };
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: usize = 4096;
@@ -17,8 +18,11 @@ const BACKLOG: usize = 4096;
 /// A host that runs lastack.
 pub(crate) struct Lastack {
     stack: Stack,
+    address: IpAddr,
     /// Handles by [`Sock`], which is their index.
     handles: Vec<Option<TcpHandle>>,
+    /// Numbers of the connections whose SYN met the peer's, until they are asked for.
+    crossed: BTreeSet<u32>,
 }
 
 /// How a host of a scenario is configured.
@@ -56,7 +60,13 @@ pub(crate) fn configuration(spec: &HostSpec, address: IpAddr) -> Result<Config, 
 
 impl Lastack {
     pub(crate) fn new(now: Instant, config: Config, mtu: u16, seed: [u8; 32]) -> Self {
-        Self { stack: Stack::new(config, Capabilities::plain(mtu), seed, now), handles: Vec::new() }
+        let address = config.addresses.first().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |cidr| cidr.addr());
+        Self {
+            stack: Stack::new(config, Capabilities::plain(mtu), seed, now),
+            address,
+            handles: Vec::new(),
+            crossed: BTreeSet::new(),
+        }
     }
 
     fn keep(&mut self, handle: TcpHandle) -> Sock {
@@ -113,7 +123,10 @@ impl Lastack {
     }
 
     pub(super) fn poll_ended(&mut self) -> Option<Ended> {
-        while let Some(TransitionEvent { id, ending, .. }) = self.stack.poll_transition() {
+        while let Some(TransitionEvent { id, transition, ending, .. }) = self.stack.poll_transition() {
+            if (transition.from, transition.to) == (State::SynSent, State::SynReceived) {
+                self.crossed.insert(id.0);
+            }
             if let Some(ending) = ending {
                 return Some(Ended { id: id.0, ending });
             }
@@ -148,11 +161,14 @@ impl Lastack {
     pub(super) fn connect(
         &mut self,
         now: Instant,
-        to: SocketAddr,
+        (port, to): (Option<u16>, SocketAddr),
         settings: &Settings,
     ) -> Result<(Sock, SocketAddr), Error> {
         let handle = self.stack.tcp_socket();
         let began = self.set(now, handle, settings).and_then(|()| {
+            if let Some(port) = port {
+                self.stack.tcp_bind(handle, SocketAddr::new(self.address, port))?;
+            }
             if settings.fast_open {
                 self.stack.tcp_set_option(now, handle, TcpOption::FastOpenConnect(true))?;
             }
@@ -165,6 +181,10 @@ impl Lastack {
                 Err(began.err().unwrap_or(Error::AddrNotAvailable))
             }
         }
+    }
+
+    pub(super) fn crossed(&mut self, sock: Sock) -> bool {
+        self.id(sock).is_some_and(|id| self.crossed.remove(&id))
     }
 
     pub(super) fn connected(&mut self, sock: Sock) -> Option<Result<(), Error>> {

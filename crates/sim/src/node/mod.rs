@@ -119,14 +119,20 @@ impl Node {
         both!(self, node => node.accept(listener))
     }
 
-    /// Begins to connect; gives the address of this end too.
+    /// Begins to connect, from a port that it is given or from any; gives the address of this end too.
     pub(crate) fn connect(
         &mut self,
         now: Instant,
-        to: SocketAddr,
+        ends: (Option<u16>, SocketAddr),
         settings: &Settings,
     ) -> Result<(Sock, SocketAddr), Error> {
-        both!(self, node => node.connect(now, to, settings))
+        both!(self, node => node.connect(now, ends, settings))
+    }
+
+    /// A connection that connected has met the SYN of a peer that connected too. Asked while it is being set up, and
+    /// right after it.
+    pub(crate) fn crossed(&mut self, sock: Sock) -> bool {
+        both!(self, node => node.crossed(sock))
     }
 
     /// What became of the attempt; `None` while it lasts.

@@ -258,16 +258,23 @@ impl Smoltcp {
     pub(super) fn connect(
         &mut self,
         _now: Instant,
-        to: SocketAddr,
+        (port, to): (Option<u16>, SocketAddr),
         settings: &Settings,
     ) -> Result<(Sock, SocketAddr), Error> {
-        let port = self.next_port;
-        self.next_port = if port == PORTS.1 { PORTS.0 } else { port + 1 };
+        let port = port.unwrap_or_else(|| {
+            let port = self.next_port;
+            self.next_port = if port == PORTS.1 { PORTS.0 } else { port + 1 };
+            port
+        });
         let mut socket = self.socket(settings);
         let remote = (IpAddress::from(to.ip()), to.port());
         socket.connect(self.interface.context(), remote, port).map_err(|_| Error::NetworkUnreachable)?;
         let handle = self.sockets.add(socket);
         Ok((self.keep(Entry::Connection(handle)), SocketAddr::new(self.address, port)))
+    }
+
+    pub(super) fn crossed(&mut self, sock: Sock) -> bool {
+        self.tcp(sock).is_some_and(|socket| socket.state() == State::SynReceived)
     }
 
     pub(super) fn connected(&mut self, sock: Sock) -> Option<Result<(), Error>> {

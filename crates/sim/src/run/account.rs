@@ -6,7 +6,7 @@ use crate::net::{Fault, Loss, Pipe, direction_name};
 use crate::report::{
     ConnectionReport, EndReport, Failure, FailureKind, FlowReport, LinkReport, Report, Spread, jain,
 };
-use crate::scenario::{FlowSpec, Scenario, StackKind, Unfired, Who};
+use crate::scenario::{FlowSpec, Model, Scenario, StackKind, Unfired, Who};
 use lastack_core::{How, Instant};
 
 /// Failures of one kind that are told one by one; more are counted.
@@ -221,9 +221,26 @@ fn outcome(end: &End) -> String {
 fn faults(world: &World<'_>) -> Vec<Fault> {
     let mut faults = world.net.faults(world.scenario);
     for (host, spec) in world.hosts.iter().zip(&world.scenario.hosts) {
-        if !spec.outages.is_empty() {
-            let fault = format!("{} outages", spec.outages.len());
-            faults.push(Fault { place: format!("host {}", spec.name), fault, fired: host.outages });
+        let place = format!("host {}", spec.name);
+        faults.extend(spec.outages.iter().zip(&host.outages).map(|(outage, fired)| Fault {
+            place: place.clone(),
+            fault: format!("outage at {}", outage.at),
+            fired: *fired,
+        }));
+    }
+    for (number, spec) in world.scenario.flows.iter().enumerate() {
+        let own = world.connections.iter().filter(|connection| connection.flow == number);
+        let ends =
+            own.flat_map(|connection| [Some(&connection.client), connection.server.as_ref()]).flatten();
+        let mut ask = |fault: &str, fired: &dyn Fn(&End) -> bool| {
+            let fired = ends.clone().filter(|end| fired(end)).count() as u64;
+            faults.push(Fault { place: format!("flow {}", spec.title()), fault: fault.to_owned(), fired });
+        };
+        if let Model::Crash { who, .. } = spec.model {
+            ask(&format!("crash of the {who}"), &|end| end.crashed);
+        }
+        if spec.simultaneous {
+            ask("simultaneous open", &|end| end.crossed);
         }
     }
     faults

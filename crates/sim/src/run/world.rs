@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// The port of the first flow's listener; the others follow.
 const FIRST_PORT: u16 = 1000;
+/// The first port of those from which both ends connect, and how many there are: none that a stack chooses by itself.
+const CROSSED: (u16, u32) = (12_000, 20_000);
 /// Rounds at one instant before the run is called stalled: far above what any exchange needs.
 const ROUNDS: u32 = 1_000_000;
 /// Rounds from one report of progress to the next.
@@ -37,7 +39,10 @@ pub(super) struct Host {
     /// How often it was switched on.
     life: u64,
     pub(super) off: bool,
-    pub(super) outages: u64,
+    /// What each of its outages met: connections that it ended, and packets that came in vain.
+    pub(super) outages: Vec<u64>,
+    /// The outage that it is in, or was in last.
+    outage: usize,
     timer: Option<Instant>,
     touched: bool,
     owners: Vec<Option<Owner>>,
@@ -80,6 +85,7 @@ struct Flow {
     settings: Settings,
     programs: [Arc<[Step]>; 2],
     patience: Option<Duration>,
+    simultaneous: bool,
 }
 
 /// Everything.
@@ -98,8 +104,8 @@ pub(super) struct World<'a> {
     starts: Vec<(Instant, usize, u32)>,
     wakes: BinaryHeap<Reverse<(Instant, u64, Who2)>>,
     serial: u64,
-    /// Hosts that go off (false) and on.
-    incidents: VecDeque<(Instant, usize, bool)>,
+    /// Hosts that go off (false) and on, with the number of the outage.
+    incidents: VecDeque<(Instant, usize, bool, usize)>,
     touched: Vec<usize>,
     sample: Option<(Duration, Instant)>,
     pub(super) series: HashMap<Who2, Series>,
@@ -144,7 +150,8 @@ impl<'a> World<'a> {
                 node,
                 life: 0,
                 off: false,
-                outages: 0,
+                outages: vec![0; scenario.hosts[host].outages.len()],
+                outage: 0,
                 timer: None,
                 touched: false,
                 owners: Vec::new(),
@@ -195,6 +202,7 @@ impl<'a> World<'a> {
                 },
                 programs: programs(&spec.model),
                 patience: spec.patience.map(|patience| patience.0),
+                simultaneous: spec.simultaneous,
             });
             let mut dice = Dice::new(self.seed, Purpose::Start, number as u64);
             let mut at = Instant::ZERO + spec.start.0;
@@ -210,10 +218,10 @@ impl<'a> World<'a> {
     fn plan_incidents(&mut self) {
         let mut incidents = Vec::new();
         for (host, spec) in self.scenario.hosts.iter().enumerate() {
-            for outage in &spec.outages {
+            for (number, outage) in spec.outages.iter().enumerate() {
                 let at = Instant::ZERO + outage.at.0;
-                incidents.push((at, host, false));
-                incidents.extend(outage.lasts.map(|lasts| (at + lasts.0, host, true)));
+                incidents.push((at, host, false, number));
+                incidents.extend(outage.lasts.map(|lasts| (at + lasts.0, host, true, number)));
             }
         }
         incidents.sort_unstable();
@@ -226,6 +234,9 @@ impl<'a> World<'a> {
 
     fn listen(&mut self, number: usize) -> Result<(), String> {
         let flow = &self.flows[number];
+        if flow.simultaneous {
+            return Ok(());
+        }
         let (to, at) = (flow.to, flow.at);
         let listening = self.hosts[to].node.listen(self.now, at, &flow.settings);
         let title = self.scenario.flows[number].title();
@@ -327,6 +338,7 @@ impl<'a> World<'a> {
         net.step(now, |host, packet| {
             let to = &mut hosts[host];
             if to.off {
+                to.outages[to.outage] += 1;
                 return false;
             }
             to.node.receive(now, packet);
@@ -341,8 +353,8 @@ impl<'a> World<'a> {
                 self.touch(host);
             }
         }
-        while let Some((_, host, on)) = self.incidents.pop_front_if(|(at, ..)| *at <= now) {
-            self.switch(host, on);
+        while let Some((_, host, on, outage)) = self.incidents.pop_front_if(|(at, ..)| *at <= now) {
+            self.switch(host, on, outage);
         }
         while let Some((_, flow, index)) = self.starts.pop_if(|(at, ..)| *at <= now) {
             self.begin(flow, index);
@@ -354,7 +366,7 @@ impl<'a> World<'a> {
     }
 
     /// Switches a host on or off.
-    fn switch(&mut self, host: usize, on: bool) {
+    fn switch(&mut self, host: usize, on: bool, outage: usize) {
         let state = &mut self.hosts[host];
         if state.off != on {
             // Outages that overlap.
@@ -362,7 +374,7 @@ impl<'a> World<'a> {
         }
         state.off = !on;
         if !on {
-            state.outages += 1;
+            state.outage = outage;
             state.timer = None;
             let owners = std::mem::take(&mut state.owners).into_iter().flatten();
             let owned = owners.filter_map(|owner| match owner {
@@ -371,6 +383,7 @@ impl<'a> World<'a> {
             });
             // Those too whose application is done and whose connection is not over.
             let ends: Vec<_> = owned.chain(state.ids.drain().map(|(_, who)| who)).collect();
+            state.outages[outage] += ends.len() as u64;
             for (number, who) in ends {
                 if let Some(end) = self.connections[number as usize].end_mut(who) {
                     end.die();
@@ -394,28 +407,63 @@ impl<'a> World<'a> {
     /// A connection begins.
     fn begin(&mut self, number: usize, index: u32) {
         let flow = &self.flows[number];
-        let (from, at) = (flow.from, flow.at);
+        let (ends, patience) = ([flow.from, flow.to], flow.patience);
         let connection = self.connections.len() as u32;
-        let keys = self.keys(connection);
-        let mut client = End::new(self.now, from, Arc::clone(&flow.programs[0]), keys, flow.patience);
-        if self.hosts[from].off {
-            client.die();
-        } else {
-            match self.hosts[from].node.connect(self.now, at, &flow.settings) {
-                Ok((sock, local)) => {
-                    client.sock = Some(sock);
-                    self.tuples.insert((local, at), connection);
-                    if let Some(trace) = &mut self.net.trace {
-                        trace.begin(connection, local, at);
-                    }
-                    self.claim(from, sock, (connection, Who::Client), &mut client);
-                }
-                Err(error) => client.refuse(self.now, error),
+        let [up, down] = self.keys(connection);
+        let end = |who: Who, keys| {
+            End::new(self.now, ends[who as usize], Arc::clone(&flow.programs[who as usize]), keys, patience)
+        };
+        let mut client = end(Who::Client, [up, down]);
+        // Where both connect each has a port of its own, so that nothing else is on it.
+        let port = CROSSED.0 + (connection % CROSSED.1) as u16;
+        let crossed = flow.simultaneous.then_some(port);
+        let mut server = crossed.map(|_| end(Who::Server, [down, up]));
+        let [from, to] = ends.map(|host| address(self.scenario.ip, host));
+        let at = crossed.map_or(flow.at, |port| SocketAddr::new(to, port));
+        let local = self.connect(number, (connection, Who::Client), &mut client, (crossed, at));
+        if let Some(server) = &mut server {
+            let at = SocketAddr::new(from, port);
+            self.connect(number, (connection, Who::Server), server, (crossed, at));
+        }
+        if let Some(local) = local {
+            self.tuples.insert((local, at), connection);
+            if let Some(trace) = &mut self.net.trace {
+                trace.begin(connection, local, at);
             }
         }
         let began = self.now;
-        self.connections.push(Connection { flow: number, index, began, client, server: None });
-        self.run_end((connection, Who::Client));
+        self.connections.push(Connection { flow: number, index, began, client, server });
+        for who in Who::BOTH {
+            self.run_end((connection, who));
+        }
+    }
+
+    /// An end of a flow connects, from a port that it is given or from any; gives its own address.
+    fn connect(
+        &mut self,
+        flow: usize,
+        who: Who2,
+        end: &mut End,
+        (port, to): (Option<u16>, SocketAddr),
+    ) -> Option<SocketAddr> {
+        let host = end.host;
+        let state = &mut self.hosts[host];
+        if state.off {
+            state.outages[state.outage] += 1;
+            end.die();
+            return None;
+        }
+        match state.node.connect(self.now, (port, to), &self.flows[flow].settings) {
+            Ok((sock, local)) => {
+                end.sock = Some(sock);
+                self.claim(host, sock, who, end);
+                Some(local)
+            }
+            Err(error) => {
+                end.refuse(self.now, error);
+                None
+            }
+        }
     }
 
     /// Keys of what the client sends, and the server.

@@ -58,7 +58,7 @@ fn options_are_stripped_and_the_others_stay() {
     let (_, segment) = segment_of(&out[0]).expect("a segment");
     let left = Options { mss: Some(1460), timestamps: Some((1, 2)), ..Options::default() };
     assert_eq!(segment.options, left);
-    assert_eq!(b.fired, 1);
+    assert_eq!(b.faults().iter().map(|(_, fired)| *fired).collect::<Vec<_>>(), [1, 1]);
     let later = packet(A, B, &Header { flags: Flags::ACK, options: all, ..Header::default() }, &[]);
     assert_eq!(pass(&mut b, 0, later.clone()), [later], "no SYN");
 }
@@ -111,6 +111,8 @@ fn sequence_numbers_are_moved_there_and_moved_back_here() {
         let block = *segment.options.sack.iter().next().expect("a block");
         let back = if forgets_sack { moved } else { 0 };
         assert_eq!(block, (SeqNumber(103 + back), SeqNumber(200 + back)));
+        let fired: Vec<_> = b.faults().into_iter().map(|(_, fired)| fired).collect();
+        assert_eq!(fired, if forgets_sack { vec![2, 1] } else { vec![2] });
     }
 }
 
