@@ -8,8 +8,9 @@ Usage: cargo xtask VERB [OPTIONS]
 
 Verbs:
   test      Install what the tests need (as root, from Debian's packages) and check everything:
-            formatting, clippy, the no_std proof of the core, all tests, the search of all schedules,
-            the table of goodput, the documentation
+            formatting, clippy, the no_std proof of the core, all tests, the core's short paths
+            beside its general code, the search of all schedules, the table of goodput,
+            the documentation
   no-std    Only the proof that the core links without the standard library and without libc
   conformance
             Write docs/conformance.md anew, from docs/requirements.toml and the lines '/// Holds: MUST-12, SHLD-3'

@@ -70,6 +70,9 @@ pub(crate) fn test(args: &Args) -> bool {
     }
     plan.check("test", "cargo test --workspace --no-fail-fast", |screen| tests(here, screen));
     if !here.fast {
+        // With a switch in it that no build for use has.
+        let paths = ["test", "-p", "lastack-core", "--features", "general-paths", "--test", "short_paths"];
+        plan.check("paths", &format!("cargo {}", paths.join(" ")), |screen| tool(screen, cargo(&paths)));
         // The search is long without optimisation; and that it can fail takes faults on purpose.
         let search = ["test", "--release", "-p", "lastack-check", "--features", "deliberate-bugs"];
         plan.check("schedules", &format!("cargo {}", search.join(" ")), |screen| {
@@ -86,7 +89,7 @@ pub(crate) fn test(args: &Args) -> bool {
         });
     }
     if here.fast {
-        plan.left_out.push("fmt, no_std, schedules, goodput and doc (--fast)".to_owned());
+        plan.left_out.push("fmt, no_std, paths, schedules, goodput and doc (--fast)".to_owned());
     }
     if here.fast || !here.root {
         plan.left_out.extend(tests_for_root());

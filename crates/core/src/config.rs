@@ -52,6 +52,9 @@ pub struct Config {
     pub udp_recv_buffer: usize,
     /// Bytes that a UDP socket may hold unsent. Default 256 KiB.
     pub udp_send_buffer: usize,
+    /// Short paths that are not taken, for tests.
+    #[cfg(feature = "general-paths")]
+    pub declined: crate::ShortPaths,
 }
 
 /// A route: where a destination lies. The interface is point-to-point, so there is no next hop.
@@ -329,6 +332,8 @@ impl Default for Config {
             tcp: TcpConfig::default(),
             udp_recv_buffer: 256 << 10,
             udp_send_buffer: 256 << 10,
+            #[cfg(feature = "general-paths")]
+            declined: crate::ShortPaths::empty(),
         }
     }
 }

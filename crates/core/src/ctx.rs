@@ -85,6 +85,9 @@ pub(crate) struct Ctx {
     /// What connections that were opened with Fast Open have learned.
     pub(crate) fast_open: FastOpenMemory,
     next_id: u32,
+    /// How often each short path was asked for.
+    #[cfg(feature = "general-paths")]
+    pub(crate) short_paths: crate::short_paths::Tally,
 }
 
 impl Ctx {
@@ -115,6 +118,8 @@ impl Ctx {
             fast_open_ended: Vec::new(),
             fast_open: FastOpenMemory::default(),
             next_id: 0,
+            #[cfg(feature = "general-paths")]
+            short_paths: crate::short_paths::Tally::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! depends on the table's order.
 
 use crate::ctx::Ctx;
+use crate::short_paths::ShortPaths;
 use crate::slab::{Key, Slab};
 use crate::tcp::listen::Request;
 use crate::tcp::options::Knob;
@@ -135,7 +136,7 @@ impl Tables {
     /// The record of a four-tuple.
     pub(crate) fn find(&self, cx: &Ctx, tuple: &Tuple) -> Option<Found> {
         let entry = match self.last.get() {
-            Some(last) if last.tuple == *tuple => last.entry,
+            Some(last) if last.tuple == *tuple && cx.may_take(ShortPaths::SAME_TUPLE) => last.entry,
             _ => {
                 let hash = cx.tuple_hash(tuple);
                 let entry = self.index.find(spread(hash), |entry| self.entry_is(*entry, tuple)).copied();
@@ -155,7 +156,7 @@ impl Tables {
     /// The keyed hash of a four-tuple, which the last look-up may have made.
     pub(crate) fn hash(&self, cx: &Ctx, tuple: &Tuple) -> u32 {
         match self.last.get() {
-            Some(last) if last.tuple == *tuple => last.hash,
+            Some(last) if last.tuple == *tuple && cx.may_take(ShortPaths::SAME_TUPLE) => last.hash,
             _ => cx.tuple_hash(tuple),
         }
     }

@@ -76,6 +76,7 @@ pub(crate) mod ip;
 mod passive;
 mod port;
 pub(crate) mod queue;
+pub(crate) mod short_paths;
 mod siphash;
 pub(crate) mod slab;
 pub mod socket;
@@ -95,6 +96,8 @@ pub use error::{Error, Timeout};
 pub use event::{ConnectionId, Event, Ready, Transition, TransitionEvent};
 pub use ip::{Cidr, CidrError, IcmpUnreach, IpCounters};
 pub use lastack_wire as wire;
+#[cfg(feature = "general-paths")]
+pub use short_paths::ShortPaths;
 pub use socket::{PendingId, PendingRequest, Refusal, Shutdown, TcpHandle};
 pub use stack::{Counts, Stack};
 pub use tcp::congestion::Report as CongestionReport;

@@ -7,6 +7,7 @@ use crate::ctx::{Ctx, OutItem};
 use crate::demux::{Found, Tables};
 use crate::event::{Event, Ready, TransitionEvent};
 use crate::ip::{Arrival, Datagram, IcmpError, IcmpErrorKind, Ip, Received, Replies};
+use crate::short_paths::ShortPaths;
 use crate::slab::Key;
 use crate::socket::TcpHandle;
 use crate::tcp::emitted::Emitted;
@@ -140,7 +141,9 @@ impl Stack {
     pub fn receive(&mut self, now: Instant, meta: &PacketMeta, packet: &[u8]) {
         self.set_now(now);
         let gso_size = meta.gso.map_or(0, |gso| gso.size);
-        if let Some(arrival) = self.ip.receive_plain(&mut self.cx.counters.ip, meta, packet) {
+        if self.cx.may_take(ShortPaths::PLAIN_PACKET)
+            && let Some(arrival) = self.ip.receive_plain(&mut self.cx.counters.ip, meta, packet)
+        {
             return self.receive_tcp(&arrival, gso_size);
         }
         self.receive_any(meta, packet);
@@ -189,7 +192,7 @@ impl Stack {
             Tuple { local: dst, remote: src, local_port: header.dst_port, remote_port: header.src_port };
         let mut seg = Seg::new(&header, &options, parts.payload(), (gso_size, ecn));
         let valid = checksum_trusted
-            || if seg.payload.len() >= PLACED_MIN {
+            || if seg.payload.len() >= PLACED_MIN && self.cx.may_take(ShortPaths::PLACED_TEXT) {
                 self.sum_and_place(&tuple, &mut seg, parts.header_sum(src.ip(), dst.ip()))
             } else {
                 tcp::verify_checksum(src.ip(), dst.ip(), payload)
@@ -594,7 +597,7 @@ impl Stack {
     #[inline]
     pub fn handle_timeout(&mut self, now: Instant) {
         self.set_now(now);
-        if self.may_be_due(now) {
+        if self.may_be_due(now) || !self.cx.may_take(ShortPaths::NOTHING_DUE) {
             self.act_on_timeouts(now);
         }
     }

@@ -53,8 +53,8 @@ impl ChunkPool {
     /// A chunk with unspecified contents, or `None` at the limit.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Chunk> {
-        if self.limit.saturating_sub(self.allocated()) < CHUNK_SIZE {
-            self.refused += 1;
+        if self.is_exhausted() {
+            self.refuse();
             return None;
         }
         let chunk = match self.cache.pop() {
@@ -63,6 +63,18 @@ impl ChunkPool {
         };
         self.taken += 1;
         Some(chunk)
+    }
+
+    /// There is no chunk to be had because of the limit.
+    #[inline]
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.limit.saturating_sub(self.allocated()) < CHUNK_SIZE
+    }
+
+    /// Counts that somebody had to do without a chunk.
+    #[inline]
+    pub(crate) fn refuse(&mut self) {
+        self.refused += 1;
     }
 
     /// Takes back a chunk that [`ChunkPool::take`] has handed out.

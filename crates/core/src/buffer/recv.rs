@@ -138,6 +138,10 @@ impl RecvBuffer {
             let offset = self.contiguous_end + (data.len() - rest.len()) as u64;
             let index = (chunk_number(offset) - base) as usize;
             if index >= self.chunks.len() {
+                if pool.is_exhausted() {
+                    // Not counted yet: nobody knows whether these bytes are any good.
+                    break;
+                }
                 let Some(chunk) = pool.take() else { break };
                 self.chunks.push_back(chunk);
             }
@@ -153,9 +157,17 @@ impl RecvBuffer {
 
     /// The first `placed` bytes of the data at `offset`, `len` in all, are there already: [`RecvBuffer::place`] wrote them.
     /// As [`RecvBuffer::insert`]; `None` if the data is not what comes next after all.
-    pub(crate) fn take_placed(&mut self, offset: u64, placed: usize, len: usize) -> Option<Insert> {
+    pub(crate) fn take_placed(
+        &mut self,
+        pool: &mut ChunkPool,
+        offset: u64,
+        (placed, len): (usize, usize),
+    ) -> Option<Insert> {
         if placed == 0 || offset != self.contiguous_end || self.early.is_some() {
             return None;
+        }
+        if placed < len {
+            pool.refuse();
         }
         self.contiguous_end += placed as u64;
         Some(Insert { stored: placed, advanced: placed as u64, duplicate: None, dropped: len - placed })

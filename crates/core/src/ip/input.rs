@@ -166,9 +166,8 @@ impl Ip {
         let payload = packet.get(start..end)?;
         counters.in_receives += 1;
         counters.in_delivers += 1;
-        counters.count_ecn(ecn, || meta.gso.map_or(1, |gso| packets_of(&gso, packet.len())));
-        let checksum_trusted = meta.checksum != ChecksumState::Complete;
-        Some(Arrival { src, dst, payload, packet, checksum_trusted, ecn })
+        counters.count_ecn(ecn, || packets_in(meta, packet));
+        Some(Arrival { src, dst, payload, packet, checksum_trusted: is_trusted(meta), ecn })
     }
 
     /// Takes a packet from the device.
@@ -183,14 +182,13 @@ impl Ip {
     ) -> Received<'a> {
         counters.in_receives += 1;
         let mut env = Env { now, cfg, counters, replies };
-        let trusted = meta.checksum != ChecksumState::Complete;
         match packet.first().map(|byte| byte >> 4) {
             Some(4) => match ipv4::Packet::parse(packet) {
-                Ok(header) => self.receive_v4(&mut env, &header, trusted, packet),
+                Ok(header) => self.receive_v4(&mut env, &header, meta, packet),
                 Err(error) => bad_header(&mut env, error),
             },
             Some(6) => match ipv6::Packet::parse(packet) {
-                Ok(header) => self.receive_v6(&mut env, &header, trusted, packet),
+                Ok(header) => self.receive_v6(&mut env, &header, meta, packet),
                 Err(error) => bad_header(&mut env, error),
             },
             _ => bad_header(&mut env, WireError::BadVersion),
@@ -201,7 +199,7 @@ impl Ip {
         &mut self,
         env: &mut Env<'_>,
         header: &ipv4::Packet<'a>,
-        trusted: bool,
+        meta: &PacketMeta,
         packet: &'a [u8],
     ) -> Received<'a> {
         let head = Head {
@@ -211,7 +209,7 @@ impl Ip {
             ttl: header.ttl(),
             tos: header.tos(),
         };
-        env.counters.count_ecn(header.ecn(), || 1);
+        env.counters.count_ecn(header.ecn(), || packets_in(meta, packet));
         let Some(to) = admit(&self.own, env, &head) else { return Received::Consumed };
         if is_source_routed(header.options()) {
             env.counters.in_source_routed += 1;
@@ -220,7 +218,8 @@ impl Ip {
         let (start, end) = (header.header_len(), header.total_len());
         if !header.is_fragment() {
             let payload = Payload { packet: Cow::Borrowed(packet), start, end };
-            return self.upward(env, Upward { head, to, checksum_trusted: trusted, named_at: 9, payload });
+            return self
+                .upward(env, Upward { head, to, checksum_trusted: is_trusted(meta), named_at: 9, payload });
         }
         let fragment = Fragment {
             src: head.src,
@@ -247,7 +246,7 @@ impl Ip {
         &mut self,
         env: &mut Env<'_>,
         header: &ipv6::Packet<'a>,
-        trusted: bool,
+        meta: &PacketMeta,
         packet: &'a [u8],
     ) -> Received<'a> {
         let head = Head {
@@ -257,7 +256,7 @@ impl Ip {
             ttl: header.hop_limit(),
             tos: header.traffic_class(),
         };
-        env.counters.count_ecn(header.ecn(), || 1);
+        env.counters.count_ecn(header.ecn(), || packets_in(meta, packet));
         let Some(to) = admit(&self.own, env, &head) else { return Received::Consumed };
         let whole = packet.get(..header.total_len()).unwrap_or(packet);
         let Some(ext) = self.walk(env, header, whole) else { return Received::Consumed };
@@ -266,7 +265,8 @@ impl Ip {
             let head = Head { protocol: ext.protocol, ..head };
             let named_at = ext.next_header_offset;
             let payload = Payload { packet: Cow::Borrowed(packet), start, end };
-            return self.upward(env, Upward { head, to, checksum_trusted: trusted, named_at, payload });
+            return self
+                .upward(env, Upward { head, to, checksum_trusted: is_trusted(meta), named_at, payload });
         };
         let fragment = Fragment {
             src: head.src,
@@ -392,9 +392,18 @@ impl Ip {
     }
 }
 
-/// How many packets the device merged into one of `len` bytes.
-fn packets_of(gso: &Gso, len: usize) -> usize {
-    len.saturating_sub(gso.hdr_len.into()).div_ceil(usize::from(gso.size).max(1)).max(1)
+/// How many packets the device merged into this one.
+fn packets_in(meta: &PacketMeta, packet: &[u8]) -> usize {
+    let merged = |gso: Gso| {
+        packet.len().saturating_sub(gso.hdr_len.into()).div_ceil(usize::from(gso.size).max(1)).max(1)
+    };
+    meta.gso.map_or(1, merged)
+}
+
+/// The device vouches for the checksum.
+#[inline]
+fn is_trusted(meta: &PacketMeta) -> bool {
+    meta.checksum != ChecksumState::Complete
 }
 
 fn bad_header(env: &mut Env<'_>, error: WireError) -> Received<'static> {

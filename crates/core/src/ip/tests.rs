@@ -5,7 +5,7 @@ use crate::config::Config;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use lastack_wire::ip::{Packet, protocol};
-use lastack_wire::{PacketMeta, icmp, icmpv6, ipv4, ipv6};
+use lastack_wire::{ChecksumState, Gso, GsoKind, PacketMeta, icmp, icmpv6, ipv4, ipv6};
 use proptest::prelude::*;
 
 /// An IP layer with 10.0.0.1/24 and fd00::1/64, and what it works with.
@@ -101,6 +101,33 @@ fn ping6(dst: Ipv6Addr, data: &[u8]) -> Vec<u8> {
     let mut message = alloc::vec![0; 8 + data.len()];
     icmpv6::Message::EchoRequest { ident: 1, seq: 2, data }.emit(PEER6, dst, &mut message).unwrap();
     v6(PEER6, dst, protocol::ICMPV6, &message)
+}
+
+/// As Linux's `ip_rcv`: `InECT0Pkts` and the like are of packets on the wire.
+#[test]
+fn marks_of_merged_packets_are_counted_for_each_with_ip_options_too() {
+    let no_operations = [1; 4];
+    for (mut packet, header, ecn_at, ecn) in [
+        (v4(PEER4, OWN4, protocol::TCP, &[0; 20 + 250]), 20, 1, 2),
+        (v4_with_options(&no_operations), 24, 1, 2),
+        (v6(PEER6, OWN6, protocol::TCP, &[0; 20 + 250]), 40, 1, 2 << 4),
+    ] {
+        packet.resize(header + 20 + 250, 0);
+        packet[ecn_at] |= ecn;
+        if header < 40 {
+            packet[2..4].copy_from_slice(&(header as u16 + 270).to_be_bytes());
+            fix_checksum(&mut packet, header);
+        }
+        let mut bench = Bench::new(config());
+        let gso = Gso { kind: GsoKind::TcpV4, size: 100, hdr_len: header as u16 + 20 };
+        let meta = PacketMeta { gso: Some(gso), checksum: ChecksumState::Verified };
+        let Bench { ip, cfg, counters, replies, now } = &mut bench;
+        let general = ip.receive(*now, cfg, counters, &meta, &packet, replies);
+        assert!(matches!(general, Received::Upper(_)));
+        assert_eq!(counters.in_ect0, 3);
+        let plain = ip.receive_plain(counters, &meta, &packet).is_some();
+        assert_eq!((plain, counters.in_ect0), (header != 24, if plain { 6 } else { 3 }));
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::tcb::{Is, Tcb};
 use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::event::Ready;
+use crate::short_paths::ShortPaths;
 use crate::time::Instant;
 use core::time::Duration;
 use lastack_wire::SeqNumber;
@@ -133,7 +134,9 @@ impl Tcb {
             return AckResult::Unsent;
         }
         self.update_ts_recent(cx, seg);
-        if let Some(sent) = self.lone_flight(seg) {
+        if let Some(sent) = self.lone_flight(seg)
+            && cx.may_take(ShortPaths::LONE_ACK)
+        {
             self.lone_flight_acked(cx, seg, &sent);
         } else {
             self.general_ack(cx, seg);
@@ -158,7 +161,11 @@ impl Tcb {
         }
         self.soft_error = None;
         self.probes_out = 0;
-        if self.rtx.is_empty() && self.loss.is_none() && seg.options.sack.is_empty() {
+        if self.rtx.is_empty()
+            && self.loss.is_none()
+            && seg.options.sack.is_empty()
+            && cx.may_take(ShortPaths::NOTHING_IN_FLIGHT)
+        {
             // Of a peer that sends and is sent nothing.
             return self.window_probe_answered(cx);
         }
@@ -314,7 +321,7 @@ impl Tcb {
         if may_grow {
             self.window_is_fresh(cx);
         }
-        if self.congestion.is_plain() {
+        if self.congestion.is_plain() && cx.may_take(ShortPaths::PLAIN_CONGESTION) {
             let brief = Brief {
                 now: cx.now,
                 acked: delivered,

@@ -6,6 +6,7 @@ use super::tcb::{Is, Tcb};
 use super::timers::Timer;
 use crate::ctx::Ctx;
 use crate::event::Ready;
+use crate::short_paths::ShortPaths;
 use crate::time::{NANOS_PER_MILLI, nanos};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -46,11 +47,14 @@ impl Tcb {
         }
         self.measure_rtt_by_stamp(cx, seg);
         if seg.seq == self.rcv_nxt && self.has_no_holes() {
-            if seg.payload.is_empty() {
+            if seg.payload.is_empty() && cx.may_take(ShortPaths::NEXT_FIN) {
                 // A bare FIN. It takes no room: with a shut window some peers would repeat it for ever otherwise.
                 return self.fin_in_order(cx, seg.seq);
             }
-            if !seg.has(Flags::FIN) && seg.placed == 0 && seg.payload.len() <= self.receive_window() as usize
+            if !seg.has(Flags::FIN)
+                && seg.placed == 0
+                && seg.payload.len() <= self.receive_window() as usize
+                && cx.may_take(ShortPaths::NEXT_TEXT)
             {
                 return self.store_next(cx, seg);
             }
@@ -126,7 +130,7 @@ impl Tcb {
         let in_order = !seg.seq.after(self.rcv_nxt);
         let had_holes = !self.rcv_buf.ranges().is_empty() || self.fin_at.is_some();
         let max_ranges = cx.cfg.tcp.max_out_of_order_ranges;
-        let placed = self.rcv_buf.take_placed(offset, seg.placed, seg.payload.len());
+        let placed = self.rcv_buf.take_placed(&mut cx.pool, offset, (seg.placed, seg.payload.len()));
         let done =
             placed.unwrap_or_else(|| self.rcv_buf.insert(&mut cx.pool, offset, seg.payload, max_ranges));
         self.rcv_nxt += done.advanced as u32;

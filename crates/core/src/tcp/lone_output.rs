@@ -8,6 +8,7 @@ use super::options::Knob;
 use super::scoreboard::{CaState, Sent, SentFlags};
 use super::tcb::{Is, Tcb};
 use crate::ctx::Ctx;
+use crate::short_paths::ShortPaths;
 use lastack_wire::tcp::{Flags, Header};
 
 impl Tcb {
@@ -36,7 +37,7 @@ impl Tcb {
         let one_write =
             len == 0 || self.marks.queue.only().is_some_and(|mark| mark.end == self.snd_buf.end());
         let one_piece = self.snd_buf.last(len as usize).len() == len as usize;
-        (plain && fits && one_write && one_piece).then_some(len)
+        (plain && fits && one_write && one_piece && cx.may_take(ShortPaths::LONE_OUTPUT)).then_some(len)
     }
 
     /// Sends what [`Tcb::lone_text`] found, in a state that may send it. The outer `None`: the general way has to be taken.

@@ -22,6 +22,7 @@ use crate::buffer::{RecvBuffer, SendBuffer};
 use crate::ctx::Ctx;
 use crate::event::{ConnectionId, Ready};
 use crate::queue::Queue;
+use crate::short_paths::ShortPaths;
 use crate::slab::Key;
 use crate::time::Instant;
 use lastack_wire::SeqNumber;
@@ -336,7 +337,7 @@ impl Tcb {
     /// The congestion control begins.
     pub(crate) fn start_congestion(&mut self, cx: &mut Ctx) {
         self.sync_ecn();
-        if !self.congestion.is_plain() {
+        if !(self.congestion.is_plain() && cx.may_take(ShortPaths::PLAIN_CONGESTION)) {
             self.start_algorithm(cx);
         }
         self.start_pacing(cx);

@@ -14,6 +14,7 @@ use crate::addr::Addr;
 use crate::ctx::Ctx;
 use crate::demux::{Found, Tables};
 use crate::ip::output::emit_header;
+use crate::short_paths::ShortPaths;
 use core::hash::{Hash, Hasher};
 use core::net::{IpAddr, Ipv4Addr};
 use lastack_wire::checksum::Sum;
@@ -196,11 +197,12 @@ impl Tcb {
                 return sent;
             }
             let options;
-            let (extra, header) = if self.received.is_some() || self.ecn.contains(Ecn::ACCURATE) {
+            let no_more = self.received.is_none() && !self.ecn.contains(Ecn::ACCURATE);
+            let (extra, header) = if no_more && cx.may_take(ShortPaths::STAMPS_ALONE) {
+                (Extra::Stamps(self.stamps(cx)), self.plain_header_len())
+            } else {
                 options = self.segment_options(cx);
                 (Extra::Options(&options), HEADER_LEN + options.emitted_len())
-            } else {
-                (Extra::Stamps(self.stamps(cx)), self.plain_header_len())
             };
             let mss = self.payload_mss(header);
             if let Some(piece) = self.next_piece(cx, mss, header, frame.len()) {
@@ -315,7 +317,12 @@ impl Tcb {
             return None;
         }
         let tail = more || probe || self.may_send_small();
-        if data <= mss && data <= window && !more && self.is_unshaped(cx) {
+        if data <= mss
+            && data <= window
+            && !more
+            && self.is_unshaped(cx)
+            && cx.may_take(ShortPaths::ONE_SEGMENT)
+        {
             // All of it, in one segment or none.
             let fin = self.is(Is::FIN_QUEUED) && window > data;
             return (tail || data == mss).then_some(Piece::new(seq, data, fin));
@@ -500,7 +507,8 @@ impl Tcb {
             self.marks.bursts += 1;
         }
         if self.in_flight() == 0 {
-            let flow = (!self.congestion.is_plain()).then(|| self.flow(cx));
+            let plain = self.congestion.is_plain() && cx.may_take(ShortPaths::PLAIN_CONGESTION);
+            let flow = (!plain).then(|| self.flow(cx));
             self.congestion.on_tx_start(cx.now, self.last_sent, flow.as_ref());
         }
         let stamp = self.stamp(cx.now);

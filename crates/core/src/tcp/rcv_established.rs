@@ -5,11 +5,12 @@ use super::ack::AckResult;
 use super::segment::{Seg, Verdict};
 use super::tcb::{Is, Tcb};
 use crate::ctx::Ctx;
+use crate::short_paths::ShortPaths;
 use lastack_wire::tcp::Flags;
 
 impl Tcb {
     pub(crate) fn rcv_established(&mut self, cx: &mut Ctx, seg: &Seg<'_>) -> Verdict {
-        if self.is_predicted(seg) {
+        if self.is_predicted(seg) && cx.may_take(ShortPaths::PREDICTION) {
             cx.counters.predicted += 1;
             self.tcp_ack(cx, seg);
             if !seg.payload.is_empty() {

@@ -8,6 +8,7 @@ use super::scoreboard::{CaState, Resend, SentFlags};
 use super::tcb::{Is, Tcb};
 use super::timers::{Pending, Timer};
 use crate::ctx::Ctx;
+use crate::short_paths::ShortPaths;
 use crate::time::Instant;
 use core::time::Duration;
 
@@ -17,8 +18,8 @@ const RENEGING_PATIENCE: Duration = Duration::from_millis(10);
 
 impl Tcb {
     pub(crate) fn set_ca_state(&mut self, cx: &Ctx, state: CaState) {
-        let wanted = state == CaState::Loss || !self.congestion.is_plain();
-        let flow = wanted.then(|| self.flow(cx));
+        let plain = self.congestion.is_plain() && cx.may_take(ShortPaths::PLAIN_CONGESTION);
+        let flow = (state == CaState::Loss || !plain).then(|| self.flow(cx));
         self.congestion.on_state(state, flow.as_ref());
         self.ca_state = state;
     }

@@ -8,6 +8,7 @@ use super::segment::Seg;
 use super::tcb::{Is, Tcb};
 use super::timers::{Pending, Timer};
 use crate::ctx::Ctx;
+use crate::short_paths::ShortPaths;
 use crate::time::nanos;
 use core::time::Duration;
 
@@ -45,7 +46,10 @@ impl Tcb {
     /// Nothing is left to send, so that this turn ends with the packet at hand; the probe's timer, which it ends with, takes
     /// the place of the retransmission timer: that one need not be set before.
     pub(crate) fn probe_timer_follows(&self, cx: &Ctx) -> bool {
-        !self.has_unsent() && !self.wants_resend() && self.probe_is_of_use(cx)
+        !self.has_unsent()
+            && !self.wants_resend()
+            && self.probe_is_of_use(cx)
+            && cx.may_take(ShortPaths::PROBE_TIMER)
     }
 
     fn probe_is_of_use(&self, cx: &Ctx) -> bool {

@@ -147,12 +147,9 @@ impl Congestion {
     #[inline]
     pub(crate) fn on_tx_start(&mut self, now: Instant, before: Instant, flow: Option<&Flow>) {
         match (&mut self.kind, flow) {
-            (Kind::Cubic(inner), _) => inner.leave_out(now, before),
-            (Kind::Boxed(_, inner), Some(flow)) => {
-                let idle = now - before;
-                inner.on_event(&mut self.window, CwndEvent::TxStart { idle }, flow);
-            }
-            _ => {}
+            (Kind::Cubic(inner), None) => inner.leave_out(now, before),
+            (Kind::Reno | Kind::Boxed(..), None) => {}
+            (_, Some(flow)) => self.on_event(CwndEvent::TxStart { idle: now - before }, flow),
         }
     }
 
