@@ -54,7 +54,7 @@ impl ChunkPool {
     #[inline]
     pub(crate) fn take(&mut self) -> Option<Chunk> {
         if self.is_exhausted() {
-            self.refuse();
+            self.refused += 1;
             return None;
         }
         let chunk = match self.cache.pop() {
@@ -69,12 +69,6 @@ impl ChunkPool {
     #[inline]
     pub(crate) fn is_exhausted(&self) -> bool {
         self.limit.saturating_sub(self.allocated()) < CHUNK_SIZE
-    }
-
-    /// Counts that somebody had to do without a chunk.
-    #[inline]
-    pub(crate) fn refuse(&mut self) {
-        self.refused += 1;
     }
 
     /// Takes back a chunk that [`ChunkPool::take`] has handed out.

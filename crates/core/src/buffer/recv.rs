@@ -155,22 +155,24 @@ impl RecvBuffer {
         data.len() - rest.len()
     }
 
-    /// The first `placed` bytes of the data at `offset`, `len` in all, are there already: [`RecvBuffer::place`] wrote them.
-    /// As [`RecvBuffer::insert`]; `None` if the data is not what comes next after all.
+    /// The first `placed` bytes of `data`, which begins at `offset`, are there already: [`RecvBuffer::place`] wrote them. The
+    /// rest is stored if there is memory by now. As [`RecvBuffer::insert`]; `None` if the data is not what comes next after
+    /// all.
     pub(crate) fn take_placed(
         &mut self,
         pool: &mut ChunkPool,
         offset: u64,
-        (placed, len): (usize, usize),
+        (placed, data): (usize, &[u8]),
     ) -> Option<Insert> {
         if placed == 0 || offset != self.contiguous_end || self.early.is_some() {
             return None;
         }
-        if placed < len {
-            pool.refuse();
-        }
         self.contiguous_end += placed as u64;
-        Some(Insert { stored: placed, advanced: placed as u64, duplicate: None, dropped: len - placed })
+        let mut stored = placed;
+        if let Some(rest @ [_, ..]) = data.get(placed..) {
+            stored += self.append(pool, rest);
+        }
+        Some(Insert { stored, advanced: stored as u64, duplicate: None, dropped: data.len() - stored })
     }
 
     /// Gives back chunks behind the last byte that counts. Not for a buffer with early data.

@@ -130,7 +130,7 @@ impl Tcb {
         let in_order = !seg.seq.after(self.rcv_nxt);
         let had_holes = !self.rcv_buf.ranges().is_empty() || self.fin_at.is_some();
         let max_ranges = cx.cfg.tcp.max_out_of_order_ranges;
-        let placed = self.rcv_buf.take_placed(&mut cx.pool, offset, (seg.placed, seg.payload.len()));
+        let placed = self.rcv_buf.take_placed(&mut cx.pool, offset, (seg.placed, seg.payload));
         let done =
             placed.unwrap_or_else(|| self.rcv_buf.insert(&mut cx.pool, offset, seg.payload, max_ranges));
         self.rcv_nxt += done.advanced as u32;

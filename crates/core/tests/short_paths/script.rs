@@ -55,6 +55,7 @@ fn faults(chance: &mut Chance) -> Faults {
         late: rate(chance),
         marked: rate(chance),
         damaged: chance.of(&[0, 0, 0, 20]),
+        reported: chance.of(&[0, 0, 5, 30]),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Two stacks on a line with faults by chance, and all that can be seen of them, step by step.
 
 use super::chance::Chance;
-use super::common::{addresses, set_tos};
+use super::common::{Sent, addresses, icmp_error, set_tos};
 use core::fmt::Debug;
 use core::net::SocketAddr;
 use core::time::Duration;
-use lastack_core::wire::{Capabilities, PacketMeta};
+use lastack_core::wire::{Capabilities, PacketMeta, SeqNumber};
 use lastack_core::{Config, Counters, Instant, SendFlags, ShortPaths, Shutdown, Stack, TcpHandle, TcpOption};
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ pub(crate) struct Faults {
     pub(crate) late: usize,
     pub(crate) marked: usize,
     pub(crate) damaged: usize,
+    /// A router says something of it.
+    pub(crate) reported: usize,
 }
 
 /// Something that was seen.
@@ -299,8 +301,11 @@ impl World {
     }
 
     fn fly(&mut self, to: usize, mut packet: Vec<u8>, meta: PacketMeta) {
-        let Faults { lost, twice, late, marked, damaged } = self.faults;
+        let Faults { lost, twice, late, marked, damaged, reported } = self.faults;
         let plain = meta == PacketMeta::default();
+        if self.chance.in_thousand(reported) && plain {
+            self.report(1 - to, &packet);
+        }
         if self.chance.in_thousand(lost) {
             return;
         }
@@ -320,6 +325,16 @@ impl World {
             at += self.latency * (1 + self.chance.below(8) as u32) / 4;
         }
         self.enter(at, to, packet, meta);
+    }
+
+    /// An ICMP error about a packet goes back to its sender.
+    fn report(&mut self, sender: usize, packet: &[u8]) {
+        let Some(sent) = Sent::parse(self.now, packet, SeqNumber(0), SeqNumber(0)) else { return };
+        let (a, b) = addresses(self.v6);
+        let (from, to) = if sender == 0 { (a, b) } else { (b, a) };
+        let kind = self.chance.of(&["net", "host", "ttl", "parameter", "port", "big"]);
+        let error = icmp_error(kind, 1300, (from, sent.ports.0).into(), (to, sent.ports.1).into(), sent.seq);
+        self.enter(self.now + self.latency, sender, error, PacketMeta::default());
     }
 
     fn enter(&mut self, at: Instant, to: usize, packet: Vec<u8>, meta: PacketMeta) {

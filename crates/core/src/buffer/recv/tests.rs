@@ -340,8 +340,8 @@ fn placed_bytes_count_only_once_they_are_taken() {
         assert_eq!(pool.allocated(), held);
     }
     assert_eq!(buffer.place(&mut pool, &data, &mut Sum::new()), data.len());
-    assert_eq!(buffer.take_placed(&mut pool, C + 4, (data.len(), data.len())), None);
-    let insert = buffer.take_placed(&mut pool, C + 3, (data.len(), data.len())).unwrap();
+    assert_eq!(buffer.take_placed(&mut pool, C + 4, (data.len(), &data)), None);
+    let insert = buffer.take_placed(&mut pool, C + 3, (data.len(), &data)).unwrap();
     assert_eq!((insert.stored, insert.advanced, insert.dropped), (data.len(), 50_001, 0));
     buffer.trim(&mut pool);
     assert_eq!(read_all(&mut buffer, &mut pool), [b"before", &data[..]].concat());
@@ -357,9 +357,22 @@ fn placing_stops_at_the_pools_limit_sums_all_and_counts_one_refusal() {
     assert_eq!(buffer.place(&mut pool, &data, &mut sum), 2 * CHUNK_SIZE);
     assert_eq!(sum.fold(), expected.fold());
     assert_eq!(pool.refused(), 0, "the bytes may be none of ours");
-    let insert = buffer.take_placed(&mut pool, 0, (2 * CHUNK_SIZE, data.len())).unwrap();
+    let insert = buffer.take_placed(&mut pool, 0, (2 * CHUNK_SIZE, &data)).unwrap();
     assert_eq!((insert.stored, insert.dropped), (2 * CHUNK_SIZE, CHUNK_SIZE));
     assert_eq!(pool.refused(), 1);
+}
+
+/// The acknowledgement in the same segment may have freed some.
+#[test]
+fn what_found_no_memory_when_it_was_placed_is_stored_if_there_is_some_by_now() {
+    let (mut pool, mut buffer) = (ChunkPool::new(2 * CHUNK_SIZE), RecvBuffer::new(0));
+    let data: Vec<u8> = (0..2 * CHUNK_SIZE).map(|at| (at * 7 + at / 256) as u8).collect();
+    let held = pool.take().unwrap();
+    assert_eq!(buffer.place(&mut pool, &data, &mut Sum::new()), CHUNK_SIZE);
+    pool.give(held);
+    let insert = buffer.take_placed(&mut pool, 0, (CHUNK_SIZE, &data)).unwrap();
+    assert_eq!((insert.stored, insert.dropped, pool.refused()), (data.len(), 0, 0));
+    assert_eq!(read_all(&mut buffer, &mut pool), data);
 }
 
 #[test]
@@ -369,5 +382,5 @@ fn nothing_is_placed_before_early_data() {
     let (mut sum, mut expected) = (Sum::new(), Sum::new());
     expected.add_bytes(b"odd");
     assert_eq!(buffer.place(&mut pool, b"odd", &mut sum), 0);
-    assert_eq!((sum.fold(), buffer.take_placed(&mut pool, 0, (0, 3))), (expected.fold(), None));
+    assert_eq!((sum.fold(), buffer.take_placed(&mut pool, 0, (0, b"odd"))), (expected.fold(), None));
 }
