@@ -54,8 +54,7 @@ fn peers_with_a_closed_window_that_answer_probes_are_gone_within_330_s() {
         assert!(probes.len() <= 200, "more than one probe in 100 ms");
         for probe in probes {
             // The answer goes to the connection that probed.
-            let port = u16::from_be_bytes([probe.packet[22], probe.packet[23]]);
-            rig.peer.set_port(port);
+            rig.peer.set_port(probe.ports.1);
             rig.iss = probe.seq;
             rig.inject(seg("ACK", 0, 0).win(0));
         }

@@ -53,7 +53,6 @@ fn play(steps: &[Step], sack: bool, timestamps: bool) {
     let setup = Setup { sack, timestamps, scale: Some(7), ..Setup::default() };
     let mut rig = Rig::new(setup.with(|config| config.tcp.segmentation_model = sack.then_some(2)));
     rig.open();
-    rig.check_text = true;
     let mut acked = 0u32;
     for step in steps {
         match step {

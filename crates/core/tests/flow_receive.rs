@@ -218,8 +218,7 @@ fn the_right_edge_never_moves_back_and_the_window_shuts_when_nobody_reads() {
         assert_eq!(rig.take().len(), 1);
         assert_eq!(info(&rig).unread, before);
         // It opens again by a useful step, told at once.
-        let mut small = [0; 100];
-        rig.stack.tcp_read(rig.now, rig.h(), &mut small).unwrap();
+        rig.read_some(100).unwrap();
         rig.expect_nothing();
         rig.read().unwrap();
         let update = rig.sent.pop_front().expect("no window update");
@@ -271,9 +270,7 @@ fn a_slow_reader_opens_the_window_in_useful_steps() {
         assert_eq!(shift > 0, scale.is_some());
         let mut updates = Vec::new();
         for _ in 0..buffer {
-            let mut byte = [0];
-            rig.stack.tcp_read(rig.now, h, &mut byte).unwrap();
-            rig.pump();
+            rig.read_some(1).unwrap();
             updates.extend(rig.sent.drain(..).map(|sent| u32::from(sent.window) << shift));
         }
         assert!(!updates.is_empty() && updates.len() <= 6, "{updates:?}");
@@ -323,6 +320,8 @@ fn one_byte_segments_at_every_second_position_cost_bounded_memory() {
     for order in 0..4u32 {
         let setup = Setup::modern().with(|c| c.tcp.recv_buffer_initial = 6 << 20);
         let mut rig = open(setup);
+        // What is sent past the rig it cannot compare.
+        rig.check_text = false;
         // The window grows from the SYN's 64 KiB with the first ACK.
         rig.inject(seg("ACK", 0, 0).data(b"x"));
         let window = 6 << 20;
@@ -505,10 +504,9 @@ proptest! {
             }
             rig.inject(spec);
             if let Some(h) = rig.socket {
-                let mut buf = [0; 5000];
                 match act {
-                    0 => { let _ = rig.stack.tcp_read(rig.now, h, &mut buf); }
-                    1 => { let _ = rig.stack.tcp_write(rig.now, h, &vec![1; write]); }
+                    0 => { let _ = rig.read_some(5000); }
+                    1 => { let _ = rig.write(&vec![1; write]); }
                     2 => { let _ = rig.stack.tcp_read_urgent(h); }
                     3 => rig.advance(ms(write as u64 / 10)),
                     4 if write % 7 == 0 => { let _ = rig.stack.tcp_shutdown(rig.now, h, Shutdown::Write); }

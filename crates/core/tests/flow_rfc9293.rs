@@ -568,9 +568,7 @@ fn the_pointer_that_is_sent_names_the_octet_behind_the_urgent_one() {
         rig.sent.drain(..).map(|sent| of(&sent)).collect::<Vec<_>>()
     };
     let mut rig = open(Setup::default());
-    let h = rig.h();
-    rig.stack.tcp_send(rig.now, h, &[1; 2000], SendFlags::URGENT).unwrap();
-    rig.pump();
+    rig.send(&[1; 2000], SendFlags::URGENT).unwrap();
     assert_eq!(pointers(&mut rig), [(0, 1460, Some(2000)), (1460, 540, Some(540))]);
     rig.option(TcpOption::NoDelay(true));
     rig.write_len(10);

@@ -108,6 +108,8 @@ impl SegSpec {
 pub struct Sent {
     /// When.
     pub at: Instant,
+    /// Source and destination.
+    pub ports: (u16, u16),
     pub flags: Flags,
     pub seq: SeqNumber,
     pub ack: SeqNumber,
@@ -154,6 +156,7 @@ impl Sent {
         let segment = Segment::parse(payload).expect("the stack sent a bad header");
         Some(Self {
             at,
+            ports: (segment.src_port, segment.dst_port),
             flags: segment.flags,
             seq: segment.seq,
             ack: segment.ack,

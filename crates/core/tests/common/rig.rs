@@ -6,7 +6,8 @@ use core::time::Duration;
 use lastack_core::wire::tcp::{Flags, Options, Repr};
 use lastack_core::wire::{Capabilities, PacketMeta, SeqNumber};
 use lastack_core::{
-    Config, Counts, Error, Event, Instant, Ready, Stack, State, TcpHandle, Transition, TransitionEvent,
+    Config, Counts, Error, Event, Instant, Ready, SendFlags, Stack, State, TcpHandle, Transition,
+    TransitionEvent,
 };
 use std::collections::VecDeque;
 
@@ -92,9 +93,14 @@ pub struct Rig {
     pub ts_echo: u32,
     /// Offset of the peer's timestamp clock.
     pub ts_base: u32,
-    /// All that [`Rig::write`] got in.
+    /// All that [`Rig::write`] got in on this connection.
     pub written: Vec<u8>,
-    /// Compare all text that is sent with what was written.
+    /// Text of the peer's segments and where it lies.
+    pub heard: Vec<(i64, Vec<u8>)>,
+    /// Bytes that [`Rig::read`] got.
+    pub read_to: i64,
+    /// Compare all text that is sent with what was written, and what is read with what the peer sent. Not for several
+    /// connections between the same two ports.
     pub check_text: bool,
 }
 
@@ -120,7 +126,9 @@ impl Rig {
             ts_echo: 0,
             ts_base: 5_000_000,
             written: Vec::new(),
-            check_text: false,
+            heard: Vec::new(),
+            read_to: 0,
+            check_text: true,
             setup,
         }
     }
@@ -183,6 +191,11 @@ impl Rig {
     /// The peer sends a segment; what the stack answers at once is collected.
     pub fn inject(&mut self, spec: SegSpec) {
         let packet = self.build(&spec);
+        // Urgent bytes are taken out of the stream.
+        self.check_text &= !spec.flags.contains(Flags::URG);
+        if self.check_text && !spec.payload.is_empty() {
+            self.heard.push((spec.seq + i64::from(spec.flags.contains(Flags::SYN)), spec.payload));
+        }
         self.inject_packet(&packet);
     }
 
@@ -207,7 +220,8 @@ impl Rig {
             assert!(count < 100_000, "the stack sends without end");
             match Sent::parse(self.now, &frame[..len], self.iss, self.peer_iss) {
                 Some(sent) => {
-                    if self.check_text {
+                    let own = sent.ports == (self.local.port(), self.peer.port());
+                    if self.check_text && own && !sent.flags.contains(Flags::SYN) {
                         self.expect_written(&sent);
                     }
                     if let Some((value, _)) = sent.options.timestamps {
@@ -232,7 +246,8 @@ impl Rig {
         let end = sent.rel_seq + sent.payload.len() as i32;
         if !sent.payload.is_empty() {
             let at = usize::try_from(sent.rel_seq).expect("text before the first byte");
-            assert_eq!(self.written.get(at..at + sent.payload.len()), Some(&sent.payload[..]), "{sent}");
+            let written = self.written.get(at..at + sent.payload.len());
+            assert!(written == Some(&sent.payload), "text that was not written, or not there: {sent}");
         }
         if sent.flags.contains(Flags::FIN) {
             assert_eq!(usize::try_from(end), Ok(self.written.len()), "a FIN in the wrong place: {sent}");
@@ -306,15 +321,56 @@ impl Rig {
         self.stack.tcp_state(self.h()).unwrap()
     }
 
+    /// A connection begins.
+    pub fn begin_text(&mut self) {
+        self.written.clear();
+        self.heard.clear();
+        self.read_to = 0;
+    }
+
     pub fn read(&mut self) -> Result<Vec<u8>, Error> {
-        let mut buf = vec![0; 1 << 20];
+        self.read_some(1 << 20)
+    }
+
+    pub fn read_some(&mut self, most: usize) -> Result<Vec<u8>, Error> {
+        let mut buf = vec![0; most];
         let n = self.stack.tcp_read(self.now, self.h(), &mut buf)?;
+        buf.truncate(n);
+        if self.check_text {
+            self.expect_heard(&buf);
+        }
+        self.read_to += n as i64;
         self.pump();
-        Ok(buf[..n].to_vec())
+        Ok(buf)
+    }
+
+    /// Each byte is one that the peer sent at its place.
+    fn expect_heard(&self, text: &[u8]) {
+        let mut known = vec![false; text.len()];
+        for (at, heard) in &self.heard {
+            let from = (self.read_to - at).max(0) as usize;
+            let to = (at - self.read_to).max(0) as usize;
+            let pairs = text.iter().skip(to).zip(heard.iter().skip(from));
+            for (known, (read, heard)) in known.iter_mut().skip(to).zip(pairs) {
+                *known |= read == heard;
+            }
+        }
+        let stray = known.iter().position(|known| !known);
+        assert_eq!(
+            stray,
+            None,
+            "{} bytes were read from {}, and not all were sent",
+            text.len(),
+            self.read_to
+        );
     }
 
     pub fn write(&mut self, data: &[u8]) -> Result<usize, Error> {
-        let result = self.stack.tcp_write(self.now, self.h(), data);
+        self.send(data, SendFlags::empty())
+    }
+
+    pub fn send(&mut self, data: &[u8], flags: SendFlags) -> Result<usize, Error> {
+        let result = self.stack.tcp_send(self.now, self.h(), data, flags);
         self.written.extend_from_slice(&data[..result.unwrap_or(0)]);
         self.pump();
         result

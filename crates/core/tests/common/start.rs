@@ -191,6 +191,7 @@ impl Start {
 impl Rig {
     /// An active open whose SYN is out.
     pub fn connect(&mut self) {
+        self.begin_text();
         let h = self.stack.tcp_socket();
         self.stack.tcp_bind(h, self.local).unwrap();
         self.stack.tcp_connect(self.now, h, self.peer).unwrap();
@@ -203,6 +204,7 @@ impl Rig {
 
     /// The peer's SYN at a listener; the SYN-ACK is taken.
     pub fn peer_syn(&mut self) {
+        self.begin_text();
         self.inject(seg("SYN", -1, 0));
         let answer = self.sent.pop_front().expect("no SYN-ACK");
         assert_eq!(answer.flags, super::flags("SYN,ACK"));
