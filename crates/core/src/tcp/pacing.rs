@@ -231,3 +231,6 @@ impl Tcb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
