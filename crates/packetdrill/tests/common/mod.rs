@@ -1,6 +1,8 @@
 //! A machine with a peer: calls by shorthand, segments by relative numbers.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
 
+pub mod scripts;
+
 use lastack_core::Instant;
 use lastack_core::wire::tcp::{self, Flags, Options, Repr, Segment};
 use lastack_core::wire::{SeqNumber, ip, ipv4, ipv6};
