@@ -71,7 +71,9 @@ pub(crate) fn test(args: &Args) -> bool {
     plan.check("test", "cargo test --workspace --no-fail-fast", |screen| tests(here, screen));
     if !here.fast {
         // With a switch in it that no build for use has.
-        let paths = ["test", "-p", "lastack-core", "--features", "general-paths", "--test", "short_paths"];
+        let with = "lastack-core/general-paths,lastack-sim/general-paths";
+        let both = ["-p", "lastack-core", "-p", "lastack-sim", "--features", with, "--test", "short_paths"];
+        let paths = [&["test"], &both[..]].concat();
         plan.check("paths", &format!("cargo {}", paths.join(" ")), |screen| tool(screen, cargo(&paths)));
         // The search is long without optimisation; and that it can fail takes faults on purpose.
         let search = ["test", "--release", "-p", "lastack-check", "--features", "deliberate-bugs"];

@@ -10,7 +10,7 @@ mod script;
 mod world;
 
 use lastack_core::ShortPaths;
-use script::play;
+use script::{play, play_growing_round_trip};
 use world::Seen;
 
 /// Seeds of scripts; `SCRIPTS` asks for others: `1000` for so many, `500-600` for those.
@@ -39,32 +39,44 @@ fn difference(short: &[Seen], general: &[Seen]) -> Option<String> {
     Some(format!("step {at}, short path and general: {words:#?}\nafter {before:#?}"))
 }
 
+/// Each path declined by itself, and all of them.
+fn ways() -> impl Iterator<Item = (&'static str, ShortPaths)> {
+    ShortPaths::all().iter_names().chain([("any of them", ShortPaths::all())])
+}
+
 #[test]
 fn each_short_path_does_what_the_general_code_does() {
-    let alone = ShortPaths::all().iter_names();
-    let ways: Vec<_> = alone.chain([("any of them", ShortPaths::all())]).collect();
-    let mut taken: Vec<(&str, u64)> = ways.iter().map(|(name, _)| (*name, 0)).collect();
-    taken.pop();
+    let mut taken: Vec<_> = ShortPaths::all().iter_names().map(|(name, path)| (name, path, 0)).collect();
     for seed in seeds() {
         let short = play(seed, ShortPaths::empty());
-        for (times, (_, path)) in taken.iter_mut().zip(&ways) {
-            times.1 += short.fits(*path);
+        for (_, path, times) in &mut taken {
+            *times += short.fits(*path);
         }
-        for (name, declined) in &ways {
-            let general = play(seed, *declined);
-            if let Some(difference) = difference(&short.seen, &general.seen) {
+        for (name, declined) in ways() {
+            if let Some(difference) = difference(&short.seen, &play(seed, declined).seen) {
                 panic!("SCRIPTS={seed}-{}, without {name}: {difference}", seed + 1);
             }
         }
     }
-    let seldom: Vec<_> = taken.iter().filter(|(_, times)| *times < 100).collect();
+    let least = (seeds().end - seeds().start) / 2;
+    let seldom: Vec<_> = taken.iter().filter(|(_, _, times)| *times < least).collect();
     assert!(seldom.is_empty(), "taken so seldom that little is shown: {seldom:?}");
+}
+
+#[test]
+fn they_do_after_slow_start_has_ended_without_a_loss() {
+    let short = play_growing_round_trip(ShortPaths::empty());
+    assert!(short.fits(ShortPaths::LONE_OUTPUT) >= 5 && short.fits(ShortPaths::LONE_ACK) >= 5);
+    for (name, declined) in ways() {
+        let difference = difference(&short.seen, &play_growing_round_trip(declined).seen);
+        assert_eq!(difference, None, "without {name}");
+    }
 }
 
 /// The switch works: otherwise the comparison would be one of like with like.
 #[test]
 fn a_declined_path_is_not_taken() {
-    let predicted = |declined| (0..4).map(|seed| play(seed, declined).predicted()).sum::<u64>();
+    let predicted = |declined| (0..8).map(|seed| play(seed, declined).predicted()).sum::<u64>();
     assert!(predicted(ShortPaths::empty()) > 100);
     assert_eq!(predicted(ShortPaths::PREDICTION), 0);
 }

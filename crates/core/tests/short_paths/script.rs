@@ -22,7 +22,7 @@ pub(crate) fn play(seed: u64, declined: ShortPaths) -> World {
     world.latency = chance.of(&[Duration::from_micros(20), ms(1), ms(20), ms(20), ms(150)]);
     world.faults = faults(chance);
     for _ in 0..1 + chance.below(2) {
-        let options: Vec<_> = (0..chance.below(2)).map(|_| option(chance)).collect();
+        let options: Vec<_> = (0..chance.below(3)).map(|_| option(chance)).collect();
         world.connect(chance.below(2), &options);
     }
     let first = if chance.in_thousand(850) { world.latency * 4 + ms(1) } else { Duration::ZERO };
@@ -35,6 +35,37 @@ pub(crate) fn play(seed: u64, declined: ShortPaths) -> World {
         world.run(world.latency * 4);
     }
     world.run(s(200));
+    world
+}
+
+/// A long text over a line whose round trip grows, so that slow start ends without a loss; then requests and answers, and writes
+/// that nearly fill a small buffer.
+pub(crate) fn play_growing_round_trip(declined: ShortPaths) -> World {
+    let caps = Capabilities::plain(4500);
+    let mut world = World::new(false, caps, [Config::default(), Config::default()], declined, 0);
+    world.latency = ms(20);
+    world.connect(0, &[]);
+    world.run(ms(100));
+    for _ in 0..8 {
+        world.send(0, 100_000, SendFlags::empty());
+        world.run(world.latency * 2);
+        world.read(1, 1 << 20);
+        world.latency += ms(5);
+    }
+    for _ in 0..10 {
+        world.run(ms(200));
+        world.read(1, 1 << 20);
+    }
+    world.latency = ms(20);
+    world.option(0, TcpOption::SendBuffer(4096));
+    for (len, pause) in [(100, 0), (100, 50), (2000, 10), (4000, 0), (4096, 0), (300, 1)] {
+        for socket in [0, 1] {
+            world.send(socket, len, SendFlags::empty());
+            world.run(world.latency * 2);
+            world.read(1 - socket, 65_536);
+        }
+        world.run(ms(pause));
+    }
     world
 }
 
@@ -56,6 +87,7 @@ fn faults(chance: &mut Chance) -> Faults {
         marked: rate(chance),
         damaged: chance.of(&[0, 0, 0, 20]),
         reported: chance.of(&[0, 0, 5, 30]),
+        forged: chance.of(&[0, 0, 0, 20, 100]),
     }
 }
 
@@ -77,7 +109,7 @@ fn configuration(chance: &mut Chance) -> Config {
     tcp.moderate_recv_buffer = !rarely(chance);
     tcp.shrink_window = rarely(chance);
     tcp.receive_memory_model = rarely(chance).then_some(212_992);
-    tcp.send_buffer_max = chance.of(&[4 << 20, 4 << 20, 4 << 20, 16_384]);
+    tcp.send_buffer_max = chance.of(&[4 << 20, 4 << 20, 4 << 20, 16_384, 4096]);
     tcp.segmentation_model = rarely(chance).then_some(2);
     tcp.slow_start_after_idle = !rarely(chance);
     tcp.tail_loss_probes = !rarely(chance);
@@ -151,7 +183,7 @@ fn step(world: &mut World, chance: &mut Chance) {
         20 => world
             .shutdown(socket, chance.of(&[Shutdown::Write, Shutdown::Write, Shutdown::Read, Shutdown::Both])),
         21 if chance.half() => world.let_go(socket, chance.in_thousand(200)),
-        22 if chance.half() => world.faults = faults(chance),
+        22 => world.faults = faults(chance),
         23 if chance.in_thousand(200) => world.connect(chance.below(2), &[]),
         24 => world.run(chance.of(&[s(1), s(3), s(30)])),
         25 | 26 => {

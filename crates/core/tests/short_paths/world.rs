@@ -5,7 +5,7 @@ use super::common::{Sent, addresses, icmp_error, set_tos};
 use core::fmt::Debug;
 use core::net::SocketAddr;
 use core::time::Duration;
-use lastack_core::wire::{Capabilities, PacketMeta, SeqNumber};
+use lastack_core::wire::{Capabilities, PacketMeta, SeqNumber, tcp};
 use lastack_core::{Config, Counters, Instant, SendFlags, ShortPaths, Shutdown, Stack, TcpHandle, TcpOption};
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ pub(crate) struct Faults {
     pub(crate) damaged: usize,
     /// A router says something of it.
     pub(crate) reported: usize,
+    /// Another comes behind it that differs in a field.
+    pub(crate) forged: usize,
 }
 
 /// Something that was seen.
@@ -57,7 +59,7 @@ pub(crate) struct World {
     listeners: Vec<TcpHandle>,
     sockets: Vec<Socket>,
     v6: bool,
-    /// No byte was urgent: what is read is what was sent.
+    /// No byte was urgent or forged: what is read is what was sent.
     plain_streams: bool,
     pub(crate) seen: Vec<Seen>,
     frame: Vec<u8>,
@@ -301,10 +303,15 @@ impl World {
     }
 
     fn fly(&mut self, to: usize, mut packet: Vec<u8>, meta: PacketMeta) {
-        let Faults { lost, twice, late, marked, damaged, reported } = self.faults;
+        let Faults { lost, twice, late, marked, damaged, reported, forged } = self.faults;
         let plain = meta == PacketMeta::default();
         if self.chance.in_thousand(reported) && plain {
             self.report(1 - to, &packet);
+        }
+        if self.chance.in_thousand(forged) && plain {
+            self.plain_streams = false;
+            let other = self.forge(1 - to, &packet);
+            self.enter(self.now + self.latency, to, other, meta);
         }
         if self.chance.in_thousand(lost) {
             return;
@@ -325,6 +332,27 @@ impl World {
             at += self.latency * (1 + self.chance.below(8) as u32) / 4;
         }
         self.enter(at, to, packet, meta);
+    }
+
+    /// The packet with another number, window or flag.
+    fn forge(&mut self, sender: usize, packet: &[u8]) -> Vec<u8> {
+        let mut packet = packet.to_vec();
+        let (a, b) = addresses(self.v6);
+        let (from, to) = if sender == 0 { (a, b) } else { (b, a) };
+        let segment = &mut packet[if self.v6 { 40 } else { 20 }..];
+        let near = self.chance.of(&[1, 7, 300, 2000, 70_000, 0u32.wrapping_sub(1), 0u32.wrapping_sub(700)]);
+        let number = |at: usize, segment: &mut [u8]| {
+            let old = u32::from_be_bytes(segment[at..at + 4].try_into().unwrap());
+            segment[at..at + 4].copy_from_slice(&old.wrapping_add(near).to_be_bytes());
+        };
+        match self.chance.below(4) {
+            0 => number(4, segment),
+            1 => number(8, segment),
+            2 => segment[14..16].copy_from_slice(&self.chance.of(&[0u16, 0, 1, 40, 2000]).to_be_bytes()),
+            _ => segment[13] ^= self.chance.of(&[0x01, 0x08, 0x10, 0x20, 0x40, 0x80]),
+        }
+        tcp::fill_checksum(from, to, segment).unwrap();
+        packet
     }
 
     /// An ICMP error about a packet goes back to its sender.
