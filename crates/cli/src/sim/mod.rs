@@ -267,14 +267,43 @@ struct Tally {
     virtual_ns: u128,
 }
 
+/// A line of a terminal that says how far a long run is. It stays until something else is to be written there.
+struct ProgressLine<W> {
+    to: W,
+    /// When it was last written, if it is there.
+    shown: Option<Instant>,
+}
+
+impl<W: Write> ProgressLine<W> {
+    fn new(to: W) -> Self {
+        Self { to, shown: None }
+    }
+
+    /// Writes the line anew, but not too often.
+    fn show(&mut self, text: &str) {
+        if self.shown.is_none_or(|at| at.elapsed() >= REFRESH) {
+            self.shown = Some(Instant::now());
+            // Progress that cannot be shown is no error.
+            let _ = write!(self.to, "\r\x1b[K{text}");
+        }
+    }
+
+    /// Takes the line away, if it is there.
+    fn erase(&mut self) {
+        if self.shown.take().is_some() {
+            let _ = write!(self.to, "\r\x1b[K");
+        }
+    }
+}
+
 fn collect(
     args: &Sim,
     name: &str,
     seeds: &Range<u64>,
     from: &mpsc::Receiver<(u64, Result<Report, String>)>,
 ) -> Result<Tally, String> {
-    let visible = stderr().is_terminal();
-    let mut shown = Instant::now();
+    let mut progress = stderr().is_terminal().then(|| ProgressLine::new(stderr()));
+    let all = seeds.end - seeds.start;
     let mut tally = Tally::default();
     let mut early = BTreeMap::new();
     let mut next = seeds.start;
@@ -286,31 +315,41 @@ fn collect(
             tally.failed += u64::from(!report.passed());
             tally.packets += report.packets;
             tally.virtual_ns += u128::from(report.time_ns);
-            if visible {
-                let _ = write!(stderr(), "\r\x1b[K");
-            }
-            if args.json {
+            let text = if args.json {
                 let text = serde_json::to_string(&report).map_err(|error| error.to_string())?;
-                output::write(None, &format!("{text}\n"))?;
-            } else if !report.passed() {
-                output::write(None, &text::failed_seed(name, &report))?;
-            }
+                format!("{text}\n")
+            } else if report.passed() {
+                continue;
+            } else {
+                text::failed_seed(name, &report)
+            };
+            progress.iter_mut().for_each(ProgressLine::erase);
+            output::write(None, &text)?;
         }
-        if visible && shown.elapsed() >= REFRESH {
-            shown = Instant::now();
-            let (all, failed) = (seeds.end - seeds.start, tally.failed);
-            let _ = write!(stderr(), "\r\x1b[K{} of {all} seeds, {failed} failed", tally.runs);
+        if let Some(progress) = &mut progress {
+            progress.show(&format!("{} of {all} seeds, {} failed", tally.runs, tally.failed));
         }
     }
-    if visible {
-        let _ = write!(stderr(), "\r\x1b[K");
-    }
+    progress.iter_mut().for_each(ProgressLine::erase);
     Ok(tally)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_line_of_progress_stays_until_something_else_is_written() {
+        let mut written = Vec::new();
+        let mut line = ProgressLine::new(&mut written);
+        line.erase();
+        line.show("1 of 9");
+        line.show("2 of 9");
+        line.erase();
+        line.erase();
+        line.show("3 of 9");
+        assert_eq!(String::from_utf8(written).expect("text"), "\r\x1b[K1 of 9\r\x1b[K\r\x1b[K3 of 9");
+    }
 
     #[test]
     fn ranges_of_seeds_are_read_as_rust_writes_them() {
