@@ -3,6 +3,7 @@
 use crate::ip::Cidr;
 use crate::tcp::congestion::{Algorithm, Congestion, HyStart};
 use crate::tcp::fast_open::FastOpenKeys;
+use crate::tcp::options::{SEND_BUFFER_LIMIT, SEND_BUFFER_MIN};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -268,6 +269,10 @@ pub struct TcpConfig {
     /// size of segments; the value is the largest `SO_RCVBUF` before it is doubled (`net.core.rmem_max`). For conformance
     /// tests, in which windows are compared. Default `None`: buffers are payload.
     pub receive_memory_model: Option<u32>,
+    /// Send buffer at first, in bytes; from the end of the handshake on it grows with the congestion window, of which it holds four (six
+    /// with BBR), about what fits on Linux, unless `SO_SNDBUF` sets it (`tcp_wmem[1]`, where Linux counts memory of whole
+    /// packets). Default 65,536.
+    pub send_buffer_initial: usize,
     /// Send buffer at the most (`tcp_wmem[2]`), 4 KiB..=512 MiB. Default 4 MiB.
     pub send_buffer_max: usize,
     /// Congestion control of new connections (`tcp_congestion_control`): `cubic`, `reno`, `bbr`, `bbr3`, `dctcp`, or one of
@@ -345,6 +350,11 @@ impl TcpConfig {
     pub fn available_congestion_controls(&self) -> Vec<&'static str> {
         Congestion::names(self).collect()
     }
+
+    /// The largest send buffer that a connection may have, in bytes.
+    pub(crate) fn send_buffer_limit(&self) -> u32 {
+        self.send_buffer_max.clamp(SEND_BUFFER_MIN, SEND_BUFFER_LIMIT) as u32
+    }
 }
 
 impl Default for TcpConfig {
@@ -402,6 +412,7 @@ impl Default for TcpConfig {
             moderate_recv_buffer: true,
             shrink_window: false,
             receive_memory_model: None,
+            send_buffer_initial: 65_536,
             send_buffer_max: 4 << 20,
             congestion: String::from("cubic"),
             congestion_controls: Vec::new(),

@@ -3,7 +3,7 @@
 mod common;
 use common::*;
 use lastack_core::wire::tcp::Flags;
-use lastack_core::{Config, Counts};
+use lastack_core::{Config, Counts, TcpOption};
 
 const LATENCY: Duration = ms(10);
 
@@ -221,6 +221,7 @@ fn text_that_waits_at_close_is_delivered_before_the_end_of_file() {
     let (client, listener, server) = pair.connected_with_listener();
     let text: Vec<u8> = (0..1_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
     let now = pair.now;
+    pair.a.tcp_set_option(now, client, TcpOption::SendBuffer(1 << 20)).unwrap();
     assert_eq!(pair.a.tcp_write(now, client, &text), Ok(text.len()));
     pair.a.tcp_close(now, client);
     let mut received = Vec::new();

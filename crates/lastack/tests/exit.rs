@@ -34,7 +34,8 @@ fn main() -> ExitCode {
 }
 
 fn host(device: Link, ip: [u8; 4], drain: Duration) -> Host {
-    Host::builder().device(device).address(ip, 24).drain(drain).start().expect("host")
+    let builder = Host::builder().config(common::large_buffers());
+    builder.device(device).address(ip, 24).drain(drain).start().expect("host")
 }
 
 fn write_and_end(how: &str, own: &Path, peer: &Path) -> ExitCode {

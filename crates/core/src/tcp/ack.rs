@@ -10,7 +10,6 @@ use super::segment::Seg;
 use super::tcb::{Is, Tcb};
 use super::timers::Timer;
 use crate::ctx::Ctx;
-use crate::event::Ready;
 use crate::short_paths::ShortPaths;
 use crate::time::Instant;
 use core::time::Duration;
@@ -540,14 +539,6 @@ impl Tcb {
             self.snd_buf.start()
         };
         (offset, offset + u64::from(self.outstanding()))
-    }
-
-    /// Tells a writer that waits once a third of the buffer is free (Linux `sk_stream_write_space`).
-    pub(crate) fn signal_space(&mut self, cx: &mut Ctx) {
-        if self.is(Is::WANT_SPACE) && self.is_writable() {
-            self.is.remove(Is::WANT_SPACE);
-            cx.signal(self, Ready::OUT);
-        }
     }
 
     /// RFC 7323 4.3: the stamp of a segment that covers what we acknowledged last, and never back in time. Called

@@ -209,30 +209,6 @@ impl Tcb {
         ready
     }
 
-    /// A third of the send buffer is free, and less than half of `TCP_NOTSENT_LOWAT` waits (Linux `sk_stream_is_writeable`,
-    /// `tcp_stream_memory_free`).
-    pub(crate) fn is_writable(&self) -> bool {
-        !self.is(Is::STARVED)
-            && self.send_space() >= self.knobs.send_buffer as usize / 3
-            && (self.knobs.notsent_lowat == 0 || self.not_sent().saturating_mul(2) < self.knobs.notsent_lowat)
-    }
-
-    /// Bytes that wait to be sent for the first time.
-    fn not_sent(&self) -> u32 {
-        (self.snd_seq(self.snd_buf.end()) - self.snd_nxt).max(0).cast_unsigned()
-    }
-
-    /// What `TCP_NOTSENT_LOWAT` leaves to a write: whole buffers until the mark is passed.
-    pub(crate) fn lowat_space(&self) -> usize {
-        match self.knobs.notsent_lowat {
-            0 => usize::MAX,
-            mark => match mark.checked_sub(self.not_sent()) {
-                None | Some(0) => 0,
-                Some(left) => (u64::from(left).div_ceil(self.buffer_goal()) * self.buffer_goal()) as usize,
-            },
-        }
-    }
-
     /// Bytes and FIN that the peer has not acknowledged.
     pub(crate) fn owed(&self) -> usize {
         self.snd_buf.len() + usize::from(self.is(Is::FIN_QUEUED) && !self.is(Is::LEFT) && !self.fin_acked())

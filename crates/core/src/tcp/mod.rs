@@ -56,6 +56,7 @@ pub(crate) mod scoreboard;
 pub(crate) mod segment;
 pub(crate) mod send_fin;
 pub(crate) mod set_state;
+pub(crate) mod snd_space;
 pub mod state;
 pub(crate) mod syn_sent;
 pub(crate) mod tcb;

@@ -32,7 +32,7 @@ pub enum TcpOption {
     Linger(Option<Duration>),
     /// `TCP_LINGER2`: life of an ownerless FIN_WAIT_2, at most 120 s. `None` = none at all; zero = `fin_timeout`.
     Linger2(Option<Duration>),
-    /// `SO_SNDBUF`: bytes, clamped to 4 KiB..=`send_buffer_max`.
+    /// `SO_SNDBUF`: bytes, clamped to 4 KiB..=`send_buffer_max`; switches tuning off.
     SendBuffer(usize),
     /// `SO_RCVBUF`: bytes offered as window, clamped to 2 KiB..=`recv_buffer_max`; switches tuning off. With
     /// `receive_memory_model` it is memory.
@@ -168,6 +168,7 @@ bitflags::bitflags! {
         const IGNORE_TOO_BIG = 8192;
         /// `TcpConfig::segmentation_model`.
         const SEGMENTATION_MODEL = 16384;
+        const FIXED_SNDBUF = 32768;
     }
 }
 
@@ -197,7 +198,9 @@ pub(crate) struct Options {
 const LINGER2_MAX: Duration = Duration::from_secs(120);
 const KEEP_MAX_S: u64 = 32_767;
 const RECV_BUFFER_MIN: usize = 2048;
-const SEND_BUFFER_MIN: usize = 4096;
+pub(crate) const SEND_BUFFER_MIN: usize = 4096;
+/// The most that [`TcpConfig::send_buffer_max`] can be.
+pub(crate) const SEND_BUFFER_LIMIT: usize = 512 << 20;
 
 fn millis(d: Duration) -> u32 {
     u32::try_from(d.as_millis()).unwrap_or(u32::MAX)
@@ -224,7 +227,7 @@ impl Options {
             user_timeout_ms: 0,
             linger_ms: 0,
             linger2_ms: 0,
-            send_buffer: cfg.send_buffer_max.clamp(SEND_BUFFER_MIN, 512 << 20) as u32,
+            send_buffer: cfg.send_buffer_initial.clamp(1, cfg.send_buffer_limit() as usize) as u32,
             recv_buffer: cfg.recv_buffer_initial.min(cfg.recv_buffer_max).clamp(1, 512 << 20) as u32,
             notsent_lowat: 0,
             window_clamp: 0,
@@ -255,7 +258,8 @@ impl Options {
                 self.linger2_ms = time.map_or(0, |d| millis(d.min(LINGER2_MAX)));
             }
             TcpOption::SendBuffer(n) => {
-                self.send_buffer = n.clamp(SEND_BUFFER_MIN, cfg.send_buffer_max.max(SEND_BUFFER_MIN)) as u32;
+                self.send_buffer = n.clamp(SEND_BUFFER_MIN, cfg.send_buffer_limit() as usize) as u32;
+                self.on.insert(Knob::FIXED_SNDBUF);
             }
             TcpOption::RecvBuffer(n) => {
                 let most = if cfg.receive_memory_model.is_some() { 1 << 30 } else { cfg.recv_buffer_max };

@@ -172,6 +172,7 @@ impl Tcb {
             self.rtt.fall_back(RTO_AFTER_LOST_SYN);
         }
         self.init_rcv_space(cx);
+        self.init_snd_space(cx);
         self.init_mtu_probe(cx);
         self.last_received = cx.now;
         self.backoff = 0;

@@ -8,7 +8,7 @@ use super::flags::Held;
 use super::history::History;
 use super::info::Chrono;
 use super::marks::Marks;
-use super::options::{Knob, Options as SocketKnobs};
+use super::options::Options as SocketKnobs;
 use super::rare::Rare;
 use super::rcv_space::RcvSpace;
 use super::rtt::RttEstimator;
@@ -359,21 +359,5 @@ impl Tcb {
     /// Milliseconds of this connection's timestamp clock (RFC 7323 5.4, keyed offset per 7.1).
     pub(crate) fn ts_now(&self, now: Instant) -> u32 {
         (now.as_millis() as u32).wrapping_add(self.ts_offset)
-    }
-
-    /// Room for new data in the send queue, in bytes. Pieces in flight are charged with their record, so that tiny
-    /// segments do not escape the limit.
-    pub(crate) fn send_space(&self) -> usize {
-        (self.knobs.send_buffer as usize).saturating_sub(self.send_memory())
-    }
-
-    /// What counts against the send buffer.
-    pub(crate) fn send_memory(&self) -> usize {
-        let records = if self.knobs.has(Knob::SEGMENTATION_MODEL) {
-            self.modelled_overhead()
-        } else {
-            self.rtx.len() * core::mem::size_of::<Sent>()
-        };
-        self.snd_buf.len() + records
     }
 }

@@ -49,6 +49,8 @@ impl Default for Setup {
             config: Config { trace_transitions: true, ..Config::default() },
             mtu: 1500,
         }
+        // What a test writes is taken whole.
+        .with(|config| config.tcp.send_buffer_initial = 4 << 20)
     }
 }
 

@@ -19,9 +19,16 @@ pub fn addr(ip: [u8; 4], port: u16) -> SocketAddr {
     (ip, port).into()
 }
 
+/// Send buffers that take at once what a test writes.
+pub fn large_buffers() -> Config {
+    let mut config = Config::default();
+    config.tcp.send_buffer_initial = config.tcp.send_buffer_max;
+    config
+}
+
 /// Hosts A and B.
 pub fn hosts() -> (Host, Host) {
-    hosts_with(&Config::default())
+    hosts_with(&large_buffers())
 }
 
 /// The same with a configuration.

@@ -213,24 +213,6 @@ impl Machine {
         ended || self.stack.tcp_info(how.handle).is_none_or(|info| info.unread as usize >= how.low_water)
     }
 
-    /// Room for two congestion windows, while the program has not set the size (Linux `tcp_sndbuf_expand`).
-    fn grow_send_buffer(&mut self, fd: Fd) -> Result<(), i32> {
-        let socket = self.files.socket(fd)?;
-        let Some(info) = self.stack.tcp_info(socket.handle).filter(|_| socket.send_buffer.is_none()) else {
-            return Ok(());
-        };
-        // A segment's memory: data and headers in a power of two, and its description.
-        let each = (u32::from(info.mss) + 640).next_power_of_two() + 256;
-        let wanted = i32::try_from(u64::from(info.cwnd) * 2 * u64::from(each)).unwrap_or(i32::MAX);
-        let wanted = wanted.min(self.settings.send_buffer[2]);
-        let (handle, now) = (socket.handle, socket.tuned_send_buffer.unwrap_or(self.settings.send_buffer[1]));
-        if wanted > now {
-            self.files.socket_mut(fd)?.tuned_send_buffer = Some(wanted);
-            self.apply_buffers(handle, wanted, None);
-        }
-        Ok(())
-    }
-
     /// Nothing is left to read, and nothing will come.
     fn has_ended(&self, handle: TcpHandle) -> bool {
         let ended = self.stack.tcp_ready(handle).intersects(super::poll::ENDED);
@@ -285,7 +267,6 @@ impl Machine {
             Opening::Done => return Ok(Some(Outcome::ok(p.count as i64))),
             Opening::Over => {}
         }
-        self.grow_send_buffer(fd)?;
         loop {
             let rest = bytes.get(p.count..).unwrap_or_default();
             if p.count > 0 && self.stack.tcp_ready(handle).intersects(Ready::ERR | Ready::HUP) {

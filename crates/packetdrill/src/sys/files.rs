@@ -75,8 +75,6 @@ pub(super) struct Socket {
     /// `sk_sndbuf` and `sk_rcvbuf` where the program has set them (SO_BUF_LOCK).
     pub(super) send_buffer: Option<i32>,
     pub(super) receive_buffer: Option<i32>,
-    /// `sk_sndbuf` as it has grown with the congestion window.
-    pub(super) tuned_send_buffer: Option<i32>,
     /// Options that are kept and given back without an effect on this stack, by level and name.
     pub(super) kept: BTreeMap<(i32, i32), i32>,
     /// SO_ZEROCOPY, SO_TIMESTAMPING and what they have to tell.

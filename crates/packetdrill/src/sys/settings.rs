@@ -19,8 +19,6 @@ pub struct Settings {
     pub seed: [u8; 32],
     /// `tcp_rmem`: least, first and largest receive buffer, in Linux's units (memory, not payload).
     pub receive_buffer: [i32; 3],
-    /// `tcp_wmem`.
-    pub send_buffer: [i32; 3],
     /// `net.core.rmem_max`: bound of SO_RCVBUF before it is doubled.
     pub receive_buffer_limit: i32,
     /// `net.core.wmem_max`.
@@ -38,6 +36,7 @@ impl Default for Settings {
             syn_retries: 5,
             slow_start_after_idle: false,
             segmentation_model: Some(2),
+            send_buffer_initial: 256 << 10,
             send_buffer_max: 4 << 20,
             ecn: EcnPolicy::OFF,
             fast_open_server: true,
@@ -49,7 +48,6 @@ impl Default for Settings {
             mtu: 1520,
             seed: [0x6c; 32],
             receive_buffer: [4096, 540_000, 15 << 20],
-            send_buffer: [4096, 256 << 10, 4 << 20],
             receive_buffer_limit: 4 << 20,
             send_buffer_limit: 4 << 20,
         };

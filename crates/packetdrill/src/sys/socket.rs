@@ -40,8 +40,6 @@ impl Machine {
         }
         let handle = self.stack.tcp_socket();
         let fd = self.add_socket(handle, v6, Phase::Unconnected, flags)?;
-        let sizes = (self.settings.send_buffer[1], self.settings.receive_buffer[1]);
-        self.apply_buffers(handle, sizes.0, None);
         Ok(Outcome::ok(fd.into()))
     }
 
@@ -58,7 +56,6 @@ impl Machine {
             tells_inq: false,
             send_buffer: None,
             receive_buffer: None,
-            tuned_send_buffer: None,
             kept: BTreeMap::new(),
             reports: Reports::default(),
             cookie: self.files.sockets_made,

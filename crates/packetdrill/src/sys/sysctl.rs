@@ -74,7 +74,7 @@ impl Settings {
         let result = match given.name {
             "tcp_rmem" => given.three().map(|sizes| self.set_receive_buffer(sizes)),
             "tcp_wmem" => given.three().map(|sizes| {
-                self.send_buffer = sizes;
+                self.config.tcp.send_buffer_initial = size(sizes[1]);
                 self.config.tcp.send_buffer_max = size(sizes[2]);
             }),
             "rmem_max" => given.number().map(|value| self.set_receive_buffer_limit(value)),

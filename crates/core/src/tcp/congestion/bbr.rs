@@ -531,6 +531,11 @@ impl CongestionControl for Bbr {
         Some(least_packet(pacing_rate))
     }
 
+    /// As in Linux: while lost packets of one window are sent again, acknowledgements of the next still come in.
+    fn buffered_windows(&self) -> u32 {
+        3
+    }
+
     fn limits_itself(&self) -> bool {
         self.mode == Mode::ProbeRtt
     }

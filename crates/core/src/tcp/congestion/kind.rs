@@ -111,6 +111,14 @@ impl Congestion {
         self.window.ssthresh
     }
 
+    /// See [`CongestionControl::buffered_windows`].
+    pub(crate) fn buffered_windows(&self) -> u32 {
+        match &self.kind {
+            Kind::Reno | Kind::Cubic(_) => 2,
+            Kind::Boxed(_, inner) => inner.buffered_windows(),
+        }
+    }
+
     fn each<T>(&mut self, f: impl FnOnce(&mut dyn CongestionControl, &mut Window) -> T) -> T {
         match &mut self.kind {
             Kind::Reno => f(&mut Reno, &mut self.window),

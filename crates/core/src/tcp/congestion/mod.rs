@@ -279,6 +279,11 @@ pub trait CongestionControl: fmt::Debug + Send {
         None
     }
 
+    /// Congestion windows for which the send buffer has room: one in flight, the rest waits to be sent (Linux `sndbuf_expand`).
+    fn buffered_windows(&self) -> u32 {
+        2
+    }
+
     /// It keeps less in flight than the path takes, on purpose: until what is in flight now is delivered, rates are marked
     /// as limited by the application. Asked after each `on_ack`.
     fn limits_itself(&self) -> bool {

@@ -89,10 +89,11 @@ impl Machine {
         Ok(int_value(value, len))
     }
 
-    /// `sk_sndbuf`.
+    /// `sk_sndbuf`: what was set, or what the stack's tuning has made of the first size.
     pub(super) fn send_memory(&self, fd: Fd) -> Result<i32, i32> {
         let socket = self.files.socket(fd)?;
-        Ok(socket.send_buffer.or(socket.tuned_send_buffer).unwrap_or(self.settings.send_buffer[1]))
+        let options = self.stack.tcp_options(socket.handle).ok_or(libc::EBADF)?;
+        Ok(socket.send_buffer.unwrap_or(i32::try_from(options.send_buffer).unwrap_or(i32::MAX)))
     }
 
     /// `sk_rcvbuf`: what was set, or what the stack's tuning has made of the first size.
