@@ -163,13 +163,14 @@ fn long_flows(count: u32, seconds: u32) -> String {
     )
 }
 
-/// Two hosts and a bottleneck of 50 Mbit/s with a round-trip time of 40 ms.
+/// Two hosts and a bottleneck of 50 Mbit/s with a round-trip time of 40 ms. CoDel would mark, which most of them cannot be.
 fn network(queue: &str, (control, ecn): (&str, u8), flows: &str) -> Result<Scenario, String> {
     let host = format!("congestion = \"{control}\", ecn = {ecn}");
     Scenario::parse(&format!(
         r#"
         name = "{control}"
         summary = "connections share a bottleneck"
+        unfired = "report"
         host = [{{ name = "client", {host} }}, {{ name = "server", {host} }}]
 
         [[link]]
