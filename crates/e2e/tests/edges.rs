@@ -221,6 +221,7 @@ fn closed_host_delivers_what_its_sockets_wrote() {
             blocking::TcpStream::connect(&lab.host, family.kernel(80)).expect("lastack connects");
         let (mut peer, _) = listener.accept().expect("accept");
         peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_option(TcpOption::SendBuffer(LEN)).expect("a larger send buffer");
         // More than the peer's window: most of it is still here when the socket is dropped.
         stream.write_all(&vec![7; LEN]).expect("write");
         drop(stream);
