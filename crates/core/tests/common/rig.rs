@@ -198,7 +198,12 @@ impl Rig {
         if self.check_text && !spec.payload.is_empty() {
             self.heard.push((spec.seq + i64::from(spec.flags.contains(Flags::SYN)), spec.payload));
         }
+        let opens = spec.flags.contains(Flags::SYN) && self.state() == Some(State::SynSent);
         self.inject_packet(&packet);
+        if opens && self.state() != Some(State::SynSent) {
+            // Whatever the number of this SYN: the stream begins behind it.
+            self.read_to = spec.seq + 1;
+        }
     }
 
     pub fn inject_packet(&mut self, packet: &[u8]) {
