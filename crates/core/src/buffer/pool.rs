@@ -32,7 +32,7 @@ impl DerefMut for Bytes {
     }
 }
 
-/// Free chunks that are kept for the next taker instead of going back to the allocator (1 MiB).
+/// Free chunks that are kept for the next taker instead of going back to the allocator (4 MiB).
 const CACHED: usize = 256;
 
 /// Hands out chunks up to a limit and takes them back.

@@ -5,7 +5,8 @@
 //! - `rcv_established` (fast path) and `rcv_state_process` (the dispatcher, RFC 9293 3.10.7.4 step by step) take
 //!   segments in; `validate` says which may count, `ack` (and
 //!   `lone_ack`, its fast path), `data_queue`, `urgent` and `fin` are the steps.
-//! - `output` (and `lone_output`, its fast path) sends, `window` says how much may come, `retransmit` and `timers` send again
+//! - `output` (and `lone_output`, its fast path) sends, `window` says how much may come and `rcv_space` and `snd_space`
+//!   how large the buffers are, `retransmit` and `timers` send again
 //!   or give up, `rtt` and `congestion` decide when and how much, `delivery` measures for them what the path takes,
 //!   `pacing` spreads it over time.
 //! - `ecn` (and `accurate_ecn`) marks what is sent and echoes the marks of what is received.
